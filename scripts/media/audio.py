@@ -15,6 +15,8 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
 
+from media.errors import AudioError
+
 if TYPE_CHECKING:
     import numpy as np
     import soundfile
@@ -25,10 +27,6 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 SHORTFALL_S = 0.1  # a file that decodes to less than its header promises, by more than this, is truncated
 STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: they mean "unknown"
 FFMPEG_REMEDY = "install it: `conda install -c conda-forge ffmpeg`, or `apt install ffmpeg`, or `module load ffmpeg`"
-
-
-class AudioError(ValueError):
-    """An audio file that cannot be used; the message says which, what was found and what was wanted."""
 
 
 class AudioInfo(NamedTuple):

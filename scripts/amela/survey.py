@@ -1,0 +1,93 @@
+"""What stands in a manifest: counts, hours, fields, durations (`manifest_tools.py stats`)."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from typing import Any, Optional
+
+from amela.manifest import read_records
+
+EDGES_S = (0, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 1800, 3600, 6 * 3600)  # the last bin is open
+_QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
+
+class _Field:
+    """How often a field stands in a record, with which types, and its first value."""
+
+    def __init__(self, value: object) -> None:
+        self.records, self.empty, self.example = 0, 0, value
+        self.types: set[str] = set()
+
+    def add(self, value: object) -> None:
+        self.records += 1
+        self.empty += value in (None, "", [], {})
+        self.types.add(type(value).__name__)
+
+
+def survey(manifest: str, by: Optional[str] = None) -> dict[str, Any]:
+    """Read a manifest once and return its figures, ready for JSON; about 4 bytes of memory a record.
+
+    `records`, `hours`, `speech_hours` (None without the field `speech`), `words` (of `text`), `recordings_in_a_row`
+    (how often the path changes), `without_duration`, `duration_s` (quantiles), `histogram` (bins by `from_s`), `fields`
+    (name → records, empty, types, example) and, for a field `by`, `values` (value → records, hours).
+    """
+    durations, fields = array("f"), dict[str, _Field]()
+    records = without = words = recordings = 0
+    speech_s: Optional[float] = None
+    values: dict[str, list[float]] = {}
+    path = None
+    for _, record in read_records(manifest):
+        records += 1
+        for name, value in record.items():
+            if name not in fields:
+                fields[name] = _Field(value)
+            fields[name].add(value)
+        duration_s = record.get("duration")
+        if duration_s is None:
+            without += 1
+        else:
+            durations.append(duration_s)
+        recordings += record.get("audio_filepath") != path
+        path = record.get("audio_filepath")
+        if isinstance(record.get("speech"), list):
+            speech_s = (speech_s or 0.0) + sum(part["end_s"] - part["start_s"] for part in record["speech"])
+        if isinstance(record.get("text"), str):
+            words += len(record["text"].split())
+        if by:
+            entry = values.setdefault(str(record.get(by)), [0, 0.0])
+            entry[0] += 1
+            entry[1] += (duration_s or 0.0) / 3600
+    histogram = _histogram(durations)
+    total_s = sum(row["hours"] for row in histogram) * 3600
+    return {
+        "manifest": manifest, "records": records, "recordings_in_a_row": recordings, "hours": total_s / 3600,
+        "speech_hours": None if speech_s is None else speech_s / 3600, "words": words, "without_duration": without,
+        "duration_s": _quantiles(durations), "histogram": histogram,
+        "fields": {name: {"records": field.records, "empty": field.empty, "types": sorted(field.types),
+                          "example": field.example} for name, field in fields.items()},
+        **({"by": by, "values": {value: {"records": int(count), "hours": hours}
+                                 for value, (count, hours) in sorted(values.items(), key=_most_first)}} if by else {}),
+    }
+
+
+def _most_first(item: tuple[str, list[float]]) -> tuple[float, float, str]:
+    value, (count, hours) = item
+    return -hours, -count, value
+
+
+def _histogram(durations: array[float]) -> list[dict[str, float]]:
+    counts, seconds = [0] * len(EDGES_S), [0.0] * len(EDGES_S)
+    for duration_s in durations:
+        place = bisect_right(EDGES_S, duration_s) - 1
+        counts[place] += 1
+        seconds[place] += duration_s
+    return [{"from_s": edge_s, "records": count, "hours": total_s / 3600}
+            for edge_s, count, total_s in zip(EDGES_S, counts, seconds)]
+
+
+def _quantiles(durations: array[float]) -> dict[str, float]:
+    if not durations:
+        return {}
+    ranked = sorted(durations)
+    return {f"{share:g}": round(ranked[round(share * (len(ranked) - 1))], 3) for share in _QUANTILES}

@@ -24,9 +24,9 @@ class Rules(NamedTuple):
     """What turns probabilities into segments. Seconds, but for `threshold` (0 to 1) and `merge_decay` (a ratio)."""
 
     threshold: float = 0.5
-    offset_s: float = 0.0  # how much earlier than the engine says speech starts and ends
+    offset_s: float = 0.032  # how much earlier than the engine says speech starts and ends
     min_silence_s: float = 0.1  # shorter silences are speech
-    min_speech_s: float = 0.0  # shorter speech is silence
+    min_speech_s: float = 0.1  # shorter speech is silence
     pad_s: float = 0.0  # added on both sides of every segment
     merge_max_s: float | None = None  # adaptive merge: silences up to this after very short speech …
     merge_decay: float = 0.1  # … and less by this much a second of the speech before; never under min_silence_s
@@ -49,7 +49,7 @@ def find_segments(probabilities: np.ndarray, hop: int, n_samples: int, rules: Ru
     merged = merge_short_silences(_within(shifted, duration_s), rules)
     long_enough = [(s, e) for s, e in merged if e - s >= rules.min_speech_s]
     padded = _within([(s - rules.pad_s, e + rules.pad_s) for s, e in long_enough], duration_s)
-    joined = merge_short_silences(padded, Rules(min_silence_s=0.0))
+    joined = merge_short_silences(padded, Rules(min_silence_s=0.0))  # padding can make neighbours overlap
     return [(round(s, 3), min(round(e, 3), int(duration_s * 1000) / 1000)) for s, e in joined if e - s >= 0.001]
 
 
@@ -111,3 +111,20 @@ def split_points(segments: list[Segment], duration_s: float) -> list[int]:
         cuts_s.append((start_s + end_s) / 2)
         target_s = cuts_s[-1] + SPLIT_EVERY_S
     return [round(cut_s / FRAME_S) for cut_s in cuts_s]
+
+
+def statistics(segments: list[Segment], duration_s: float) -> dict[str, object]:
+    """The columns of the VAD table for one recording: seconds, `spch-ratio` from 0 to 1, `splits` as a list.
+
+    Names and order are AMELA's. A recording without speech (or silence) has 0 in those columns.
+    """
+    row: dict[str, object] = {"duration": round(duration_s, 6)}
+    for name, stretches in (("spoken", segments), ("nospch", silences(segments, duration_s))):
+        lengths = [end - start for start, end in stretches] or [0.0]
+        row[f"max-{name}"] = round(max(lengths), 3)
+        row[f"min-{name}"] = round(min(lengths), 3)
+        row[f"avg-{name}"] = round(sum(lengths) / len(lengths), 3)
+    spoken_s = sum(end - start for start, end in segments)
+    row["spch-ratio"] = round(spoken_s / duration_s, 4) if duration_s else 0.0
+    row["splits"] = split_points(segments, duration_s)
+    return row

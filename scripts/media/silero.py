@@ -23,20 +23,26 @@ MODEL_FILE = "silero_vad_16k_sequence.onnx"
 MAX_FRAMES = 1024  # frames a call: 33 s of audio, 2.4 MB of input
 
 
+def find_model() -> str:
+    """The path of the model in the installed wheel. Raises EngineError that says what to install."""
+    package = importlib.util.find_spec("silero_vad")
+    folders = (package.submodule_search_locations if package else None) or [""]
+    path = os.path.join(folders[0], "data", MODEL_FILE)
+    if not os.path.exists(path):
+        raise EngineError(
+            f"engine silero: {MODEL_FILE} of the package silero-vad is not here; "
+            "`pip install --no-deps silero-vad==6.2.3` has it"
+        )
+    return path
+
+
 def load() -> Any:
     """An onnxruntime session on one thread. Raises EngineError that says what to install."""
-    package = importlib.util.find_spec("silero_vad")
-    if package is None or not package.submodule_search_locations:
-        raise EngineError(
-            "engine silero: the package silero-vad is not installed here; `pip install --no-deps silero-vad==6.2.3`"
-        )
-    path = os.path.join(package.submodule_search_locations[0], "data", MODEL_FILE)
-    if not os.path.exists(path):
-        raise EngineError(f"engine silero: {path} is missing; `pip install --no-deps silero-vad==6.2.3` has it")
+    path = find_model()
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineError("engine silero: `pip install onnxruntime==1.31.1` is missing here") from error
+        raise EngineError(f"engine silero: {error}; `pip install onnxruntime==1.31.1`") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

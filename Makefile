@@ -1,0 +1,42 @@
+# make demo          folder of audio → VAD → ASR → report, on this machine (AUDIO=DIR for your own recordings)
+# make test          core, environment `local`, real SLURM          make test-envs   the heavy environments, one by one
+# make lint          ruff, mypy, shellcheck, #SBATCH lines          make bench       benchmarks/, each a table with peers
+# make env ENV=asr   build one environment (TOOL=conda|mamba|micromamba|uv|venv; default: what is there)
+SHELL := /bin/bash
+export AMELA_ENVS ?= $(CURDIR)/envs/.built
+PYTHON := $(AMELA_ENVS)/dev/bin/python
+TEST_ENVS := vad asr
+
+.PHONY: demo test test-envs lint bench env
+
+demo:
+	@envs/create.sh local $(TOOL)
+	@./demo.sh $(AUDIO)
+
+env:
+	@test -n "$(ENV)" || { echo "ERROR: which? make env ENV=NAME; NAME is one of: $(basename $(notdir $(wildcard envs/*.yml)))" >&2; exit 2; }
+	@envs/create.sh $(ENV) $(TOOL)
+
+test:
+	@tests/install_system.sh
+	@envs/create.sh local $(TOOL)
+	@envs/create.sh dev $(TOOL)
+	$(PYTHON) -m pytest $(ARGS)
+
+test-envs:
+	@for env in $(TEST_ENVS); do envs/create.sh $$env $(TOOL) || exit; done
+	@set -e; for env in $(TEST_ENVS); do \
+	    echo "== tests of the environment $$env"; \
+	    $(AMELA_ENVS)/$$env/bin/python -m pytest $(ARGS) tests/envs/test_$${env}*.py; \
+	done
+
+lint:
+	@envs/create.sh dev $(TOOL)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m mypy
+	shellcheck slurm/*.slurm slurm/*.sh envs/*.sh tests/*.sh demo.sh .ci/run
+	$(PYTHON) tests/sbatch_lint.py
+
+bench:
+	@envs/create.sh dev $(TOOL)
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script; done

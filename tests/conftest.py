@@ -1,13 +1,27 @@
-"""What all tests share: where the repository and real speech are, and that no test skips on CI."""
+"""What all tests share: the repository, a throw-away copy of it, real speech, a real SLURM cluster; no test skips on CI."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")]
+
+from cluster import Cluster, missing_binaries  # noqa: E402 (needs the path)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENVIRONMENTS = ("vad", "asr", "local", "toy")  # in a checkout all are the one that runs the tests
+INSIDE_A_JOB = ("SLURM", "SBATCH", "AMELA_LAUNCHER", "AMELA_LOCAL_SBATCH", "AMELA_CODE")
+for variable in [name for name in os.environ if name.startswith(INSIDE_A_JOB) or name == "AMELA_ENV"]:
+    del os.environ[variable]  # tests started inside a job must not take themselves for its tasks
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +36,34 @@ def speech_dir() -> Path:
     folder = Path(os.environ.get("AMELA_SPEECH") or REPOSITORY.parent / "shared" / "speech")
     if not folder.is_dir():
         pytest.skip(f"no real speech at {folder}: set AMELA_SPEECH to the folder that has asr/, vad/ and noise/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Yield a SLURM of four nodes n1-n4 with 8 CPUs and 4 GPUs each (all imagined) and MaxArraySize 33."""
+    missing = missing_binaries()
+    if missing:
+        lacking = f"no {', '.join(missing)}; these tests need a real SLURM: apt-get install -y slurm-wlm munge"
+        pytest.fail(lacking, pytrace=False)
+    with Cluster(nodes=4, cpus=8, max_array_size=33) as running:
+        yield running
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the code as a user clones it, with the toy stage added, and make it the working directory."""
+    folder = tmp_path / "amela"
+    ignore = shutil.ignore_patterns(".built", "__pycache__", "site.env")
+    for name in ("scripts", "slurm", "envs"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignore)
+    for name in ("logs", "metadata", "output", "envs/.built"):
+        (folder / name).mkdir()
+    shutil.copy(REPOSITORY / "tests/data/toy_stage.py", folder / "scripts")
+    shutil.copy(REPOSITORY / "tests/data/toy_stage.slurm", folder / "slurm")
+    for name in ENVIRONMENTS:
+        (folder / "envs/.built" / name).symlink_to(sys.prefix)
+    monkeypatch.chdir(folder)
     return folder
 
 

@@ -89,7 +89,7 @@ def _files(manifest: str, chunk: list[Line], probe: Probe, tolerance_s: float, p
     def look(path: str) -> tuple[Optional[float], str]:
         try:
             return probe(path), ""
-        except Exception as exc:
+        except (OSError, ValueError) as exc:
             text = str(exc)
             return None, text if os.path.basename(path) in text else f"{path}: {type(exc).__name__}: {text}"
 

@@ -160,8 +160,9 @@ def sample(manifest: str, records: Optional[int], hours: Optional[float], each: 
     for _, record in read_records(manifest):
         to_come[str(record.get(each)) if each else ""] += amount(record)
     wanted = float(records if records is not None else hours or 0.0)
-    if not each and to_come[""] < wanted:
-        raise CallError(f"{manifest}: found {to_come[""]:g}, wanted {wanted:g} {'records' if records else 'hours'}")
+    there = sum(to_come.values())
+    if not each and there < wanted:
+        raise CallError(f"{manifest}: found {there:g}, wanted {wanted:g} {'records' if records else 'hours'}")
     lacking = {value: wanted for value in to_come}
     generator = random.Random(seed)
     for _, record in read_records(manifest):

@@ -9,6 +9,7 @@ from typing import Any, Optional
 from amela.manifest import read_records
 
 EDGES_S = (0, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 1800, 3600, 6 * 3600)  # the last bin is open
+_VALUES_SHOWN = 20
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
@@ -91,3 +92,48 @@ def _quantiles(durations: array[float]) -> dict[str, float]:
         return {}
     ranked = sorted(durations)
     return {f"{share:g}": round(ranked[round(share * (len(ranked) - 1))], 3) for share in _QUANTILES}
+
+
+def as_text(figures: dict[str, Any]) -> str:
+    """The figures as lines for a terminal."""
+    speech_hours = figures["speech_hours"]
+    lines = [figures["manifest"],
+             f"  {figures['records']:,} records, {figures['recordings_in_a_row']:,} recordings, {figures['hours']:,.2f} h"
+             + ("" if speech_hours is None else f", speech {speech_hours:,.2f} h") + f", {figures['words']:,} words"]
+    if figures["duration_s"]:
+        shown = zip(("shortest", "5 %", "25 %", "median", "75 %", "95 %", "longest"), figures["duration_s"].values())
+        lines.append("  duration (s): " + ", ".join(f"{name} {value:g}" for name, value in shown))
+    if figures["without_duration"]:
+        lines.append(f"  without duration: {figures['without_duration']:,} records")
+    lines += ["", *_bars(figures["histogram"]), "", f"  {'field':<20}{'records':>12}{'empty':>10}  type, first value"]
+    for name, field in figures["fields"].items():
+        lines.append(f"  {name:<20}{field['records']:>12,}{field['empty']:>10,}  {'/'.join(field['types'])}, "
+                     + _short(str(field["example"]), 48))
+    if "by" in figures:
+        lines += ["", f"  {figures['by']:<42}{'records':>12}{'hours':>12}"]
+        lines += [f"  {_short(value, 40):<42}{entry['records']:>12,}{entry['hours']:>12,.2f}"
+                  for value, entry in list(figures["values"].items())[:_VALUES_SHOWN]]
+        more = len(figures["values"]) - _VALUES_SHOWN
+        lines += [f"  … and {more:,} more (--json shows all)"] if more > 0 else []
+    return "\n".join(lines)
+
+
+def _short(text: str, width: int) -> str:
+    """A text of at most `width` characters, cut in its middle."""
+    text = text.replace("\n", " ")
+    return text if len(text) <= width else f"{text[:width // 2 - 2]} … {text[-(width // 2 - 2):]}"
+
+
+def _bars(histogram: list[dict[str, float]]) -> list[str]:
+    """A line a bin, from the first that holds records to the last."""
+    filled = [place for place, row in enumerate(histogram) if row["records"]]
+    if not filled:
+        return []
+    most = max(row["records"] for row in histogram)
+    lines = []
+    for place in range(filled[0], filled[-1] + 1):
+        row = histogram[place]
+        upper = f"< {EDGES_S[place + 1]:g} s" if place + 1 < len(EDGES_S) else "and more"
+        bar = "█" * round(30 * row["records"] / most) or ("▏" if row["records"] else "")
+        lines.append(f"  {row['from_s']:>7g} s … {upper:<10}{row['records']:>12,}{row['hours']:>12,.2f} h  {bar}")
+    return lines

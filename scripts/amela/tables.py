@@ -77,6 +77,9 @@ class Table:
         self.ambiguous: list[str] = []
         self.kept: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def _key(self, text: str) -> str:
         if self.by == "path":
             return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(self.path)), text))

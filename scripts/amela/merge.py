@@ -1,0 +1,290 @@
+"""Merging: results of the shards into the manifest, in its order, whatever else goes on.
+
+The lock only saves work. Correctness rests on this: the new manifest is written aside and replaces the old one only
+if that is still the one that was read; and what was merged is kept in `results/merged.<attempt>.jsonl`, from which
+any later merge restores a field that is absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from amela import finish
+from amela.beats import is_alive, read_beats
+from amela.deals import cuts, find_results, read_deals
+from amela.errors import INCOMPLETE, OK, TOO_MANY_ERRORS, CallError
+from amela.files import StrPath, attempt_name, explain, sync_folder, write_aside
+from amela.log import log, printable
+from amela.manifest import Record, open_manifest, parse_record, read_lines, scan, to_line
+from amela.results import Results
+from amela.state import stage_folder, stage_folders
+
+LOCK_WAIT_S = 60.0
+PATIENCE = 20  # times that the manifest may change under a merge
+SHOWN_ERRORS = 3
+
+
+class StageReport(NamedTuple):
+    """What a merge found of one stage."""
+
+    stage: str
+    field: str
+    done: int  # records that have the field now
+    failed: int  # records with an error
+    missing: int
+    errors: List[Tuple[str, str]]  # the first few: key, what
+    finish: str  # the line that does what is missing
+
+    def text(self) -> str:
+        """Return the report as lines for a person."""
+        lines = [f"{self.stage}: {self.done} done, {self.failed} failed, {self.missing} missing (field `{self.field}`)"]
+        lines += [f"  failed: {key}: {what}" for key, what in self.errors]
+        if self.failed > len(self.errors):
+            lines.append(f"  … and {self.failed - len(self.errors)} more: status.py MANIFEST --errors")
+        if self.missing:
+            lines.append(f"  to finish: {self.finish}")
+        return "\n".join(lines)
+
+
+class MergeReport(NamedTuple):
+    """What a merge found: `status` is 0, 4 while anything is missing, 3 where too much failed."""
+
+    status: int
+    stages: List[StageReport]
+
+
+class _Stage:
+    """A stage's deals and results, opened against the manifest as it is."""
+
+    def __init__(self, folder: Path, keys: Any) -> None:
+        self.folder, self.name = folder, folder.name
+        self.deals = read_deals(folder)
+        self.field: str = self.deals[-1].header["field"]
+        self.redo = any(deal.header["opener"] in ("fresh", "overwrite") for deal in self.deals)
+        self.ended = {str(path) for path in _ended_files(folder)}  # before the results are read
+        self.results: Results = find_results(folder, keys, cuts(self.deals))
+        self.done = self.failed = 0
+        self.missing: List[int] = []
+        self.errors: List[Tuple[str, str]] = []
+
+    def apply(self, index: int, record: Record) -> bool:
+        """Add this stage's fields to a record and count it; True where the record changed."""
+        place = self.results.places[index]
+        present = self.field in record
+        changed = False
+        if place and (not present or (self.redo and not self._is_merged(place))):
+            line = self.results.read(place)
+            changed = any(record.get(name, self) != value for name, value in line["fields"].items())
+            record.update(line["fields"])
+        if place or present and not (self.redo and self.results.old[index]):
+            self.done += 1
+        elif index in self.results.errors:
+            self.failed += 1
+            if len(self.errors) < SHOWN_ERRORS:
+                line = self.results.read(next(iter(self.results.errors[index].values())))
+                self.errors.append((printable(line["key"]), f"{line['error']['class']}: {line['error']['message']}"))
+        else:
+            self.missing.append(index)
+        return changed
+
+    def _is_merged(self, place: int) -> bool:
+        return self.results.path(place).name.startswith("merged")
+
+    def report(self) -> StageReport:
+        """Return what was found."""
+        line = finish.line(self.deals[-1], self.missing) if self.missing else ""
+        return StageReport(self.name, self.field, self.done, self.failed, len(self.missing), self.errors, line)
+
+
+def merge(manifest: StrPath, stage: Optional[str] = None, field: Optional[str] = None, allow_missing: bool = True,
+          max_error_rate: float = 0.1, clean: bool = False) -> MergeReport:
+    """Merge all stages' results into a manifest and report on `stage` (default: all).
+
+    With `allow_missing` False nothing is written while a record of the stage is missing. `clean` removes the state of
+    a stage that is complete. CallError where there is nothing to merge or the manifest keeps changing.
+    """
+    target = stage_folder(manifest, stage, field) if stage else None
+    if not stage_folders(manifest) or (target and not (target / "deals").is_dir()):
+        known = ", ".join(folder.name for folder in stage_folders(manifest)) or "none"
+        raise CallError(f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
+                        "run the stage first, on this very manifest")
+    with _lock(manifest):
+        for _ in range(PATIENCE):
+            merged = _merge_once(manifest, target, allow_missing)
+            if merged is not None:
+                break
+            log(f"{manifest} changed while it was merged: once more")
+        else:
+            raise CallError(f"{manifest} keeps changing while it is merged: what writes it?")
+        opened, reports = merged
+        for one in opened:
+            if clean and not one.missing:
+                _remove_state(one)
+    for report in reports:
+        log(report.text())
+    return MergeReport(_status(reports, max_error_rate), reports)
+
+
+def _status(reports: List[StageReport], max_error_rate: float) -> int:
+    if any(report.missing for report in reports):
+        return INCOMPLETE
+    if any(report.failed > max_error_rate * max(1, report.failed + report.done) for report in reports):
+        return TOO_MANY_ERRORS
+    return OK
+
+
+def _merge_once(manifest: StrPath, target: Optional[Path], allow_missing: bool) -> Any:
+    """Return (stages, reports), or None where the manifest was replaced meanwhile."""
+    before = _identity(manifest)
+    keys = scan(manifest, "").keys
+    folders = stage_folders(manifest)
+    stages = [_Stage(folder, keys) for folder in folders]
+    asked = [one for one in stages if target is None or one.folder == target]
+    try:
+        changed = _write_merged(manifest, stages, asked, before, allow_missing)
+        if changed is None:
+            return None
+        if changed:
+            for one in stages:
+                _compact(one)
+        return asked, [one.report() for one in asked]
+    finally:
+        for one in stages:
+            one.results.close()
+
+
+def _write_merged(manifest: StrPath, stages: List[_Stage], asked: List[_Stage], before: Any,
+                  allow_missing: bool) -> Optional[bool]:
+    """Replace the manifest by one with all fields; True when it holds them, False when withheld, None to try again."""
+    changed = False
+    try:
+        with open_manifest(manifest) as old, write_aside(manifest, "wb") as new:
+            for index, raw in enumerate(read_lines(old, manifest)):
+                if not raw.isspace():
+                    record = parse_record(raw, manifest, index)
+                    if index >= len(stages[0].results.places):
+                        raise _TryAgainError
+                    if sum(one.apply(index, record) for one in stages):
+                        raw, changed = to_line(record), True
+                new.write(raw if raw.endswith(b"\n") else raw + b"\n")
+            if not allow_missing and any(one.missing for one in asked):
+                raise _WithheldError
+            if not changed:
+                raise _UnchangedError
+            new.flush()
+            os.fsync(new.fileno())
+            if _identity(manifest) != before:
+                raise _TryAgainError
+    except _TryAgainError:
+        return None
+    except _WithheldError:
+        return False
+    except _UnchangedError:
+        return True
+    return True
+
+
+class _TryAgainError(Exception):
+    pass
+
+
+class _WithheldError(Exception):
+    pass
+
+
+class _UnchangedError(Exception):
+    pass
+
+
+def _identity(path: StrPath) -> Tuple[int, int, int]:
+    """Return what tells a file from one that replaced it."""
+    try:
+        found = os.stat(path)
+    except OSError as exc:
+        raise explain(exc, path, "reading") from exc
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _compact(stage: _Stage) -> None:
+    """Gather the lines of ended attempts in one merged file, then remove theirs. Two at once make two: both count."""
+    results = stage.results
+    old = [path for path in results.paths if str(path) in stage.ended]
+    if len(old) == 1 and old[0].name.startswith("merged"):
+        return
+    name = stage.folder / "results" / f"merged.{attempt_name()}-{time.time_ns():x}.jsonl"
+    if old:
+        with write_aside(name, "wb") as file:
+            file.write(to_line({"amela": 1, "merged": len(old)}))
+            for place in _kept_places(results):
+                if str(results.path(place)) in stage.ended:
+                    file.write(results.read_raw(place))
+        for path in old:
+            path.unlink(missing_ok=True)
+        sync_folder(name.parent)
+    _remove_old_beats(stage)
+
+
+def _kept_places(results: Results) -> Iterator[int]:
+    """Yield the places of the lines that later merges and deals need, in the order of the manifest."""
+    for index, (place, old) in enumerate(zip(results.places, results.old)):
+        if place:
+            yield place
+        elif old:
+            yield old
+        if not place:
+            yield from results.errors.get(index, {}).values()
+
+
+def _ended_files(folder: Path) -> List[Path]:
+    """Return the result files that nobody writes any more."""
+    running = {beat["attempt"] for beat in read_beats(folder) if is_alive(beat)}
+    known = {beat["attempt"] for beat in read_beats(folder)}
+    files = []
+    for path in (folder / "results").glob("*.jsonl"):
+        kind, _, attempt = path.name[: -len(".jsonl")].partition(".")
+        if kind == "merged" or (attempt in known and attempt not in running):
+            files.append(path)
+    return files
+
+
+def _remove_old_beats(stage: _Stage) -> None:
+    """Keep the last heartbeat of each shard of the latest deal, and those of running tasks."""
+    last: Dict[Any, Record] = {}
+    for beat in read_beats(stage.folder):
+        key = (beat["deal"], beat["shard"])
+        for stale in (last.pop(key, None), beat if beat["deal"] != stage.deals[-1].number else None):
+            if stale is not None and not is_alive(stale):
+                Path(stale["path"]).unlink(missing_ok=True)
+        last[key] = beat
+
+
+def _remove_state(stage: _Stage) -> None:
+    """Remove what a complete stage left beside the manifest."""
+    if any(is_alive(beat) for beat in read_beats(stage.folder)):
+        log(f"{stage.name}: tasks are at work, so its state stays")
+        return
+    shutil.rmtree(stage.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(manifest: StrPath) -> Iterator[None]:
+    """Hold `<manifest>.lock` if it can be had within a minute; go on without it otherwise."""
+    path = os.path.realpath(manifest) + ".lock"
+    try:
+        import filelock
+        lock = filelock.FileLock(path, timeout=LOCK_WAIT_S, fallback_to_soft=False)
+        lock.acquire()
+    except (ImportError, TimeoutError, OSError, NotImplementedError) as exc:
+        log(f"no lock on {path} ({exc}): merging without it, which can cost work but no result")
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+

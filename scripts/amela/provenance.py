@@ -1,0 +1,36 @@
+"""What ran: git hash, Python and package versions. Recorded, and warned about when it changes, never refused."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Dict, Optional
+
+PACKAGES = ("numpy", "soundfile", "soxr", "torch", "transformers", "nemo_toolkit", "onnxruntime", "ten-vad",
+            "silero-vad", "pocketsphinx")
+
+
+def git_hash(folder: Optional[Path] = None) -> Optional[str]:
+    """Return the short hash of the checkout, with `+` where files differ from it; None outside one."""
+    folder = folder or Path(__file__).parent
+    try:
+        out = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10"],
+                             capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None
+
+
+@functools.lru_cache(maxsize=None)
+def versions() -> Dict[str, Optional[str]]:
+    """Return the versions that a result may depend on, by name; only packages that are installed."""
+    found: Dict[str, Optional[str]] = {"amela": git_hash(), "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,108 @@
+"""What is known of a manifest's stages without opening a result file: deals, markers of done shards, heartbeats."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+from amela import finish
+from amela.beats import RUNNING, is_alive, read_beats
+from amela.deals import Deal, cuts, read_deals
+from amela.files import StrPath
+from amela.manifest import Record
+from amela.results import errors_void, read_results, result_files
+from amela.state import stage_folders
+
+
+class ShardSummary(NamedTuple):
+    """How far one shard of the latest deal is."""
+
+    shard: int
+    state: str  # waiting, running, stale, stopped, failed, done
+    records: int
+    done: int
+    failed: int
+    left: int
+    audio_s: float  # done by its last attempt
+    x_real_time: Optional[float]
+    eta_s: Optional[float]
+    beat: Record  # the last heartbeat, {} without one
+
+
+class StageSummary(NamedTuple):
+    """How far a stage is."""
+
+    stage: str
+    field: str
+    deal: int
+    job: str
+    records: int  # of the manifest when it was dealt
+    todo: int  # records of this deal
+    shards: List[ShardSummary]
+    finish: str  # the line that does what is left; "" when nothing is, or while all of it runs
+
+    def totals(self) -> Dict[str, Any]:
+        """Return done, failed, left, audio_s, x_real_time and eta_s over all shards."""
+        running = [shard for shard in self.shards if shard.state == RUNNING]
+        etas = [shard.eta_s for shard in running if shard.eta_s is not None]
+        return {"done": sum(shard.done for shard in self.shards), "failed": sum(shard.failed for shard in self.shards),
+                "left": sum(shard.left for shard in self.shards), "audio_s": sum(shard.audio_s for shard in self.shards),
+                "x_real_time": sum(shard.x_real_time or 0 for shard in running) or None,
+                "eta_s": max(etas, default=None), "states": sorted({shard.state for shard in self.shards})}
+
+
+def summaries(manifest: StrPath) -> List[StageSummary]:
+    """Return the summary of each stage that was dealt on a manifest, sorted by name."""
+    return [summarise(folder) for folder in stage_folders(manifest)]
+
+
+def summarise(folder: Path) -> StageSummary:
+    """Return the summary of one stage's latest deal."""
+    deal = read_deals(folder)[-1]
+    attempts: Dict[int, List[Record]] = {}
+    for beat in read_beats(folder):
+        if beat["deal"] == deal.number:
+            attempts.setdefault(beat["shard"], []).append(beat)
+    shards = [_shard(deal, number, attempts.get(number, [])) for number in range(deal.num_shards)]
+    return StageSummary(folder.name, deal.header["field"], deal.number, deal.header["job"], deal.header["records"],
+                        deal.header["todo"], shards, _finish(deal, shards))
+
+
+def _shard(deal: Deal, number: int, beats: List[Record]) -> ShardSummary:
+    """Return a shard's summary by its last attempt, a running one before any other."""
+    records = deal.header["shards"][number][0]
+    is_done = deal.done_marker(number).exists()
+    if not beats:
+        left = 0 if is_done or not records else records
+        return ShardSummary(number, "done" if not left else "waiting", records, records - left, 0, left, 0.0, None, None, {})
+    beat = next((beat for beat in beats if is_alive(beat)), beats[-1])
+    alive = is_alive(beat)
+    state = beat["state"] if beat["state"] != RUNNING or alive else "stale"
+    left = 0 if is_done and not alive else beat["total"] - beat["done"] - beat["failed"]
+    return ShardSummary(number, "done" if is_done and not alive else state, records, records - left - beat["failed"],
+                        beat["failed"], left, sum(one["audio_s"] for one in beats), beat["x_real_time"],
+                        beat["eta_s"] if alive else None, beat)
+
+
+def _finish(deal: Deal, shards: List[ShardSummary]) -> str:
+    open_shards = [shard.shard for shard in shards if shard.left and shard.state != RUNNING]
+    return finish.shards_line(deal, open_shards) if open_shards else ""
+
+
+def errors(folder: Path) -> Iterator[Record]:
+    """Yield the error lines of a stage's state that count, with the file they stand in."""
+    cut = cuts(read_deals(folder))
+    for path in result_files(folder):
+        if errors_void(path):
+            continue
+        with open(path, "rb") as file:
+            for _, line in read_results(file):
+                if "error" in line and line.get("generation", 0) >= max(cut.fresh, cut.retry):
+                    yield {"key": line["key"], **line["error"], "file": path.name}
+
+
+def age_s(beat: Record) -> float:
+    """Return how long ago a heartbeat was written, s."""
+    return time.time() - float(beat["time"])
+

@@ -40,7 +40,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, list[tuple[float, float]]]]
 def read_labels(path: Path) -> list[tuple[float, float]]:
     """The speech of a .scv label file: name, then start, end, 0 or 1, again and again."""
     values = path.read_text().strip().split(",")[1:]
-    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
+    triples = zip(values[::3], values[1::3], values[2::3])
     return [(float(start), float(end)) for start, end, label in triples if label == "1"]
 
 
@@ -115,7 +115,7 @@ def frame_f1(pairs: list[tuple[list[tuple[float, float]], list[tuple[float, floa
     times_s = (np.arange(round(duration_s * 100)) + 0.5) / 100
     for found, true in pairs:
         masks = [np.zeros(len(times_s), bool), np.zeros(len(times_s), bool)]
-        for mask, segments in zip(masks, (found, true), strict=True):
+        for mask, segments in zip(masks, (found, true)):
             for start_s, end_s in segments:
                 mask |= (times_s >= start_s) & (times_s < end_s)
         hits += int((masks[0] & masks[1]).sum())

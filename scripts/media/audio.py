@@ -180,6 +180,8 @@ def _may_be_known_to_ffmpeg(path: str) -> bool:
 def _check_window(
     path: str, info: AudioInfo, offset_s: float, duration_s: float | None, channel: int | None
 ) -> None:
+    if info.duration_s <= 0:
+        raise AudioError(f"{path}: holds no samples (0 s); wanted sound: was the recording interrupted?")
     if channel is not None and not 0 <= channel < info.channels:
         raise AudioError(f"{path}: channel {channel} wanted, the file has {info.channels} (counted from 0)")
     if offset_s < 0 or (duration_s is not None and duration_s < 0):

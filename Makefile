@@ -34,8 +34,8 @@ lint:
 	@envs/create.sh dev $(TOOL)
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
-	shellcheck slurm/*.slurm slurm/*.sh envs/*.sh tests/*.sh demo.sh .ci/run
-	$(PYTHON) tests/sbatch_lint.py
+	shellcheck -x slurm/*.slurm slurm/*.sh envs/*.sh tests/*.sh demo.sh .ci/run
+	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
 	@envs/create.sh dev $(TOOL)

@@ -1,7 +1,7 @@
 """Say what this machine lacks for AMELA, and what to do about it.
 
 Looks at the environments, TEN-VAD's C++ library, the GPU, SLURM, and at what the file systems of the folders
-given do with locks, links and renames. Exit status 0: nothing is in the way; 2: a line FAIL must be mended first.
+given do with locks, links and renames. Exit status 0: nothing in the way; 2: mend the lines FAIL first.
 
   python scripts/doctor.py /scratch/me/amela/metadata
 """
@@ -134,7 +134,7 @@ def _environments() -> list[Finding]:
 
 
 def _libcxx() -> Finding:
-    """TEN-VAD links LLVM's C++ library, which no wheel has: the system's, or one in an environment, serves."""
+    """TEN-VAD links LLVM's C++ library, which no wheel has; the system's or an environment's serves."""
     if sys.platform != "linux":
         return Finding("libc++", "ok", "part of the system")
     folders = [ENVS / name / "lib" for name in ("vad", "local", "dev")] + [Path(sys.prefix) / "lib"]
@@ -192,7 +192,7 @@ def _slurm() -> list[Finding]:
                 "slurm",
                 "warn",
                 "sbatch is installed, but finds no configuration of a cluster",
-                "set SLURM_CONF where there is a cluster; scripts/local_sbatch.py runs the batch files without",
+                "set SLURM_CONF where there is a cluster; scripts/local_sbatch.py needs none",
             )
         ]
     config = _output("scontrol", "show", "config")

@@ -15,8 +15,8 @@ from collections import deque
 from multiprocessing.connection import wait
 from typing import Any, Deque, Dict, Iterator, List, NamedTuple
 
-from amela import workers
-from amela.beats import BEAT_S, RUNNING, write_beat
+from amela import beats, workers
+from amela.beats import RUNNING, write_beat
 from amela.errors import BAD_CALL, BUG, OK, STOPPED, TOO_MANY_ERRORS, StoppedError
 from amela.log import error, log, printable
 from amela.manifest import Record
@@ -210,7 +210,7 @@ class Keeper:
 
     def beat(self, state: str) -> None:
         """Write a heartbeat, while running at most every 30 s."""
-        if state == RUNNING and time.monotonic() - self._beaten < BEAT_S:
+        if state == RUNNING and time.monotonic() - self._beaten < beats.BEAT_S:
             return
         self._beaten = time.monotonic()
         progress = self.progress

@@ -109,8 +109,9 @@ def merge(manifest: StrPath, stage: Optional[str] = None, field: Optional[str] =
     a stage that is complete. CallError where there is nothing to merge or the manifest keeps changing.
     """
     target = stage_folder(manifest, stage, field) if stage else None
-    if not stage_folders(manifest) or (target and not (target / "deals").is_dir()):
-        known = ", ".join(folder.name for folder in stage_folders(manifest)) or "none"
+    folders = stage_folders(manifest)
+    if not folders or (target and target not in folders):
+        known = ", ".join(folder.name for folder in folders) or "none"
         raise CallError(f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
                         "run the stage first, on this very manifest")
     with _lock(manifest):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -14,10 +15,12 @@ PACKAGES = ("numpy", "soundfile", "soxr", "torch", "transformers", "nemo_toolkit
 
 
 def git_hash(folder: Optional[Path] = None) -> Optional[str]:
-    """Return the short hash of the checkout, with `+` where files differ from it; None outside one."""
+    """Return the version of the code: the launcher's word, else the checkout's hash, `-edited` where files differ."""
+    if "AMELA_GIT_VERSION" in os.environ:
+        return os.environ["AMELA_GIT_VERSION"]
     folder = folder or Path(__file__).parent
     try:
-        out = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10"],
+        out = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty=-edited", "--abbrev=12", "--exclude=*"],
                              capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None

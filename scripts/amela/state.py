@@ -31,4 +31,4 @@ def stage_folder(manifest: StrPath, stage: str, field: Optional[str] = None) -> 
 
 def stage_folders(manifest: StrPath) -> List[Path]:
     """Return the states of a manifest's stages that have a deal, sorted by name."""
-    return sorted(folder.parent for folder in manifest_folder(manifest).glob("*/deals") if folder.is_dir())
+    return sorted(deals.parent for deals in manifest_folder(manifest).glob("*/deals") if any(deals.glob("[0-9]*.json")))

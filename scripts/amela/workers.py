@@ -78,9 +78,14 @@ class Worker:
 
     def end(self) -> None:
         """Let an idle worker go, or kill a busy one."""
-        self.connection.close()
         if self.batch or not self.ready:
             self.child.kill()
+        else:
+            try:
+                self.connection.send(None)  # closing would not tell it: workers forked later hold this end too
+            except OSError:
+                pass
+        self.connection.close()
         self.child.join(5)
         if self.child.is_alive():
             self.child.kill()
@@ -106,8 +111,8 @@ def _work(keeper: int, mine: Connection, theirs: Connection, load: Load, process
             mine.send(Answer(BROKEN if is_broken_device(exc) else RAISED, [], f"{type(exc).__name__}: {exc}"))
             return
         mine.send(Answer(READY, [], ""))
-        while True:
-            mine.send(answer(model, process, mine.recv(), fields))
+        for batch in iter(mine.recv, None):
+            mine.send(answer(model, process, batch, fields))
             sys.stdout.flush()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass

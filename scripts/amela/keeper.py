@@ -187,7 +187,8 @@ class Keeper:
             error(f"{printable(item.key)}: {outcome['error']['class']}: {outcome['error']['message']}")
         self.writer.write(item.index, item.key, outcome)
         self.left -= 1
-        self.progress.count(item.duration_s, failed)
+        audio_s = item.duration_s or float(outcome.get("fields", {}).get("duration") or 0)  # where VAD found it out
+        self.progress.count(audio_s, failed)
         if not item.failed_before:
             self.tried_first += 1
             self.failed_first += failed

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 BINARIES = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo", "munged", "mungekey", "setpriv", "unshare")
-REQUEUE_DELAY_S = 5  # cred_expire: SLURM's least; a requeued task waits one second longer
+REQUEUE_DELAY_S = 5  # cred_expire: SLURM's least (default 120); a requeued task waits one second longer
 
 SLURM_CONF = """\
 ClusterName=amela
@@ -168,12 +168,6 @@ class Cluster:
         final = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
         self.wait(lambda: set(self.tasks(job).values()) <= set(final), seconds, f"job {job} in {final}")
         return self.tasks(job)
-
-    def hurry(self, job: str) -> None:
-        """Lifts the wait (BeginTime) of requeued tasks, which is two minutes on a real cluster and six seconds here."""
-        for task in [t for t, state in self.tasks(job).items() if state == "PENDING"]:
-            if self.field(task, "Reason") == "BeginTime":
-                self.run("scontrol", "update", f"JobId={task}", "StartTime=now", check=False)
 
     def power_cut(self, node: str) -> None:
         """Kills a node with everything on it and tells the controller, which would else need SlurmdTimeout to notice."""

@@ -41,19 +41,25 @@ def speech_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Yield a SLURM of four nodes n1-n4 with 8 CPUs and 4 GPUs each (all imagined) and MaxArraySize 33."""
+    """Yield a SLURM of four nodes n1-n4 with 16 CPUs and 4 GPUs each (all imagined) and MaxArraySize 33."""
     missing = missing_binaries()
     if missing:
         lacking = f"no {', '.join(missing)}; these tests need a real SLURM: apt-get install -y slurm-wlm munge"
         pytest.fail(lacking, pytrace=False)
-    with Cluster(nodes=4, cpus=8, max_array_size=33) as running:
+    with Cluster(nodes=4, cpus=16, max_array_size=33) as running:
         yield running
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the code as a user clones it, with the toy stage added, and make it the working directory."""
-    folder = tmp_path / "amela"
+    """Return a copy of the code as a user clones it, with the toy stage added; it is the working directory."""
+    folder = copy_code(tmp_path / "amela")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def copy_code(folder: Path) -> Path:
+    """Copy what a user clones to `folder`, add the toy stage, and let this Python stand for each environment."""
     ignore = shutil.ignore_patterns(".built", "__pycache__", "site.env")
     for name in ("scripts", "slurm", "envs"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignore)
@@ -63,7 +69,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(REPOSITORY / "tests/data/toy_stage.slurm", folder / "slurm")
     for name in ENVIRONMENTS:
         (folder / "envs/.built" / name).symlink_to(sys.prefix)
-    monkeypatch.chdir(folder)
     return folder
 
 

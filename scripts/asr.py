@@ -12,10 +12,12 @@ A record without speech gets "" and the flag no_speech: recognisers invent text 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import sys
 from typing import Any
 
 from amela.cli import cpus, positive, stage_parser
-from amela.errors import CallError, StoppedError, run_main
+from amela.errors import CallError, run_main
 from amela.log import log
 from amela.stage import run_shard
 
@@ -25,7 +27,7 @@ SETTINGS = {  # which settings a backend has; the others do not touch its result
     "pocketsphinx": ("model", "revision", "max_duration_s", "timestamps"),
 }
 DTYPES = {"canary": "bfloat16", "nemo": "float32"}
-BATCH_RECORDS = {"gpu": 256, "cpu": 8}
+GPU_RECORDS, CPU_RECORDS = 256, 8  # handed over at once: enough to fill a GPU with short clips
 CPU_BATCH_S = 80.0  # padded seconds; on a CPU larger batches gain nothing
 
 
@@ -78,6 +80,11 @@ def resolve(args: argparse.Namespace) -> None:
         if not args.model and args.backend == "nemo":
             raise CallError("--backend nemo needs --model: a hub id such as nvidia/parakeet-tdt-0.6b-v3, or a .nemo file")
         args.model = args.model or "nvidia/canary-qwen-2.5b"
+        if importlib.util.find_spec("nemo") is None:
+            raise CallError(
+                f"--backend {args.backend}: NeMo is not in this environment ({sys.executable}); run with the environment "
+                "asr (`make env ENV=asr`, then envs/.built/asr/bin/python), or take --backend pocketsphinx"
+            )
         try:
             args.revision = hub.revision_of(args.model, args.revision)
         except hub.ModelError as error:
@@ -87,9 +94,9 @@ def resolve(args: argparse.Namespace) -> None:
     values["model"] = hub.name_of(args.model)
     args.settings.clear()
     args.settings.update(backend=args.backend, **values)
-    on_gpu = args.backend != "pocketsphinx" and args.device != "cpu"
-    args.batch_size = args.batch_size or BATCH_RECORDS["gpu" if on_gpu else "cpu"]
-    args.workers = args.workers or (cpus() if args.backend == "pocketsphinx" else 1)
+    embedded = args.backend == "pocketsphinx"
+    args.batch_size = args.batch_size or (1 if embedded else CPU_RECORDS if args.device == "cpu" else GPU_RECORDS)
+    args.workers = args.workers or (cpus() if embedded else 1)
 
 
 def load(args: argparse.Namespace) -> Any:
@@ -98,6 +105,7 @@ def load(args: argparse.Namespace) -> Any:
     from media.transcribing import Transcriber
 
     recognise, on_gpu = _recogniser(args)
+    _try_out(args, recognise)
     vad, find_speech = any_vad.load()
     batch_s = args.batch_s or (0.0 if args.backend == "pocketsphinx" else CPU_BATCH_S)
     if on_gpu and not args.batch_s:
@@ -133,6 +141,21 @@ def _recogniser(args: argparse.Namespace) -> tuple[Any, bool]:
         path = hub.nemo_file_of(args.model, args.revision)
         recognise = nemo_asr.load(path, device, args.dtype, args.timestamps, args.source_lang, args.target_lang)
     return recognise, device.startswith("cuda")
+
+
+def _try_out(args: argparse.Namespace, recognise: Any) -> None:
+    """Let the model hear a second of noise: what it refuses on that, it refuses on every record."""
+    import numpy as np
+    from media.transcribing import is_device_broken, is_out_of_memory
+
+    noise = np.random.default_rng(0).normal(0, 0.01, 16_000).astype(np.float32)
+    try:
+        recognise([noise])
+    except Exception as error:
+        if is_device_broken(error) or is_out_of_memory(error):
+            raise
+        settings = " ".join(f"{name}={value}" for name, value in args.settings.items())
+        raise CallError(f"the model cannot transcribe as asked ({settings}): {type(error).__name__}: {error}") from error
 
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:

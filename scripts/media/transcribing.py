@@ -6,6 +6,8 @@ The recogniser is any function from a list of samples (float32, 16 kHz, shape (s
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -145,7 +147,8 @@ class Transcriber:
             if len(clips) == 1:
                 return [error]
             if is_out_of_memory(error):
-                self.batch_s = max(self.batch_s / 2, self.max_duration_s)
+                cost_s = padding.padded_s(lengths_s, [range(len(clips))])
+                self.batch_s = max(min(self.batch_s, cost_s / 2), self.max_duration_s)
                 self.log(f"out of memory: batches of {self.batch_s:.0f} padded seconds from here on")
                 _free_gpu_memory()
             middle = len(clips) // 2
@@ -155,7 +158,8 @@ class Transcriber:
         return list(heard)
 
     def _report(self) -> None:
-        if time.monotonic() - self._reported < REPORT_EVERY_S and self._reported:
+        """Say every 30 s how much of the work is padding, where clips are batched at all."""
+        if not self.batch_s or (self._reported and time.monotonic() - self._reported < REPORT_EVERY_S):
             return
         self._reported = time.monotonic()
         share = padding.waste(self.audio_s, self.cost_s)
@@ -270,10 +274,7 @@ def is_device_broken(error: BaseException) -> bool:
 
 
 def _free_gpu_memory() -> None:
-    import gc
-
-    import torch
-
+    torch = sys.modules.get("torch")  # where it was never imported, no GPU memory is held
     gc.collect()
-    if torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

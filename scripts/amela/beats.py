@@ -17,13 +17,17 @@ STALE_AFTER = 3  # beats missed before a task counts as gone
 RUNNING = "running"
 
 
+def whereabouts() -> Record:
+    """Return where and when this is, so that others can tell whether this process lives."""
+    return {"time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), "pid_space": _pid_space(),
+            "process_start": _process_start(os.getpid())}
+
+
 def write_beat(path: StrPath, beat: Record) -> None:
     """Replace a task's heartbeat; `beat` gets the time and where the task runs."""
     make_folder(Path(path).parent)
-    place = {"host": socket.gethostname(), "pid": os.getpid(), "pid_space": _pid_space(),
-             "process_start": _process_start(os.getpid())}
     with write_aside(path) as file:
-        json.dump({**beat, **place, "time": time.time(), "every_s": BEAT_S}, file)
+        json.dump({**beat, **whereabouts(), "every_s": BEAT_S}, file)
 
 
 def read_beats(folder: Path) -> List[Record]:

@@ -12,6 +12,7 @@ import argparse
 import base64
 import heapq
 import json
+import os
 import time
 import zlib
 from array import array
@@ -27,6 +28,7 @@ from amela.results import Cuts, Results
 from amela.shards import MUST, NEVER, OPENERS, UNFINISHED, Ask
 from amela.slurm import Place, command_line
 
+SLOWEST_SCAN_BYTES_S = 5e6  # a manifest is read at least as fast
 WORTH_BALANCING = 1.1  # predicted slowest task over the mean
 
 
@@ -108,6 +110,8 @@ def take_deal(folder: Path, args: argparse.Namespace, asked: Ask, job: str, plac
             if not waited:
                 _refuse_while_others_run(folder, job, args)
                 waited = True
+            if _is_being_made(folder, len(deals) + 1, args.manifest):
+                continue
             deal = _make_deal(folder, deals, args, asked, job, place, field)
         if deal is not None:
             _check_settings([deal], args)
@@ -157,6 +161,20 @@ def _refuse_while_others_run(folder: Path, job: str, args: argparse.Namespace) -
         if len(first) == len(alive):
             log(f"waiting up to {deadline - time.monotonic():.0f} s to see whether job {alive[0]['job']} still beats")
         time.sleep(min(1.0, beats.BEAT_S / 4))
+
+
+def _is_being_made(folder: Path, number: int, manifest: StrPath) -> bool:
+    """Claim the next deal, or wait a moment for the task that has it: one pass over 10 M lines is enough for 1,000.
+
+    Nothing rests on the claim: when its task is gone, or takes too long, others deal too, and the first link wins.
+    """
+    claim = folder / "deals" / f"claim-{number:06d}"
+    patience_s = 30 + os.path.getsize(manifest) / SLOWEST_SCAN_BYTES_S
+    mine = json.dumps({**beats.whereabouts(), "state": beats.RUNNING, "every_s": patience_s / beats.STALE_AFTER})
+    if link_first(claim, mine.encode() + b"\n") or not beats.is_alive(json.loads(read_when_whole(claim))):
+        return False
+    time.sleep(0.1)
+    return True
 
 
 def _check_settings(earlier: List[Deal], args: argparse.Namespace) -> None:
@@ -215,7 +233,7 @@ def _left(folder: Path, deals: List[Deal], found: Scan, field: str) -> Tuple[byt
     for index, key in enumerate(found.keys):
         if not key or results.places[index] or results.error_stands(index):
             continue
-        ours = results.old[index]
+        ours = results.old_place(index)
         if found.has_field[index] and not everything and not (redo and ours):
             foreign += not ours
             continue
@@ -230,9 +248,9 @@ def _left(folder: Path, deals: List[Deal], found: Scan, field: str) -> Tuple[byt
 def find_results(folder: Path, keys: "array[int]", cut: Cuts, patience: int = 20) -> Results:
     """Return the indexed results of a stage's state; begins again when a merge removes a file meanwhile."""
     for _ in range(patience):
-        results = Results(keys)
+        results = Results(keys, cut)
         try:
-            return results.find(folder, cut)
+            return results.find(folder)
         except FileNotFoundError:
             results.close()
     raise CallError(f"{folder}: result files keep vanishing: is something else removing them?")
@@ -241,7 +259,7 @@ def find_results(folder: Path, keys: "array[int]", cut: Cuts, patience: int = 20
 def _assign(todo: bytearray, found: Scan, num_shards: int, balance: Optional[str]) -> Any:
     """Return the second line of a deal and [records, seconds] of each shard."""
     bitmap = bytearray((len(todo) + 7) // 8)
-    lines = array("L")
+    lines = array("I")
     for index, wanted in enumerate(todo):
         if wanted:
             bitmap[index >> 3] |= 1 << (index & 7)

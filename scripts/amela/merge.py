@@ -81,7 +81,7 @@ class _Stage:
             line = self.results.read(place)
             changed = any(record.get(name, self) != value for name, value in line["fields"].items())
             record.update(line["fields"])
-        if place or present and not (self.redo and self.results.old[index]):
+        if place or present and not (self.redo and self.results.old_place(index)):
             self.done += 1
         elif index in self.results.errors:
             self.failed += 1
@@ -232,11 +232,9 @@ def _compact(stage: _Stage) -> None:
 
 def _kept_places(results: Results) -> Iterator[int]:
     """Yield the places of the lines that later merges and deals need, in the order of the manifest."""
-    for index, (place, old) in enumerate(zip(results.places, results.old)):
-        if place:
-            yield place
-        elif old:
-            yield old
+    for index, place in enumerate(results.places):
+        if place or results.old_place(index):
+            yield place or results.old_place(index)
         if not place:
             yield from results.errors.get(index, {}).values()
 

@@ -120,29 +120,30 @@ class Results:
     Made from the result files by `find`; holds them open, as a merge elsewhere may remove their names.
     """
 
-    def __init__(self, keys: "array[int]") -> None:
+    def __init__(self, keys: "array[int]", cuts: Cuts) -> None:
         self.places = array("Q", bytes(8 * len(keys)))  # place of the result that counts, 0 without one
-        self.old = array("Q", bytes(8 * len(keys)))  # … of one that an older generation made
+        self._old = array("Q", bytes(8 * len(keys) if cuts.fresh else 0))  # … of one that an older generation made
         self.errors: Dict[int, Dict[str, int]] = {}  # line → attempt → place
         self.failed_ever: Set[int] = set()  # lines with an error of any generation
         self.paths: List[Path] = []
         self._files: List[BinaryIO] = []
-        self._keys = keys
+        self._keys, self._cuts = keys, cuts
         self._stray_places: Dict[int, int] = {}  # by key hash: lines whose hint no longer fits
         self._stray_old: Dict[int, int] = {}
         self._stray_errors: Dict[int, Dict[str, int]] = {}
 
-    def find(self, folder: Path, cuts: Cuts) -> "Results":
+    def find(self, folder: Path) -> "Results":
         """Index the result files of a stage's state. FileNotFoundError where a merge removed one meanwhile."""
         for path in result_files(folder):
             file = open(path, "rb")
             self._files.append(file)
             self.paths.append(path)
-            self._index(len(self._files), file, cuts, errors_void(path))
+            self._index(len(self._files), file, errors_void(path))
         self._place_strays()
         return self
 
-    def _index(self, number: int, file: BinaryIO, cuts: Cuts, void: bool) -> None:
+    def _index(self, number: int, file: BinaryIO, void: bool) -> None:
+        cuts = self._cuts
         for offset, line in read_results(file):
             key = line.get("key")
             if key is None or (void and "error" in line):
@@ -159,7 +160,7 @@ class Results:
                     where = index if fits else hash_key(key)
                     errors.setdefault(where, {})[line["error"]["attempt"]] = place
             elif fits:
-                (self.places if generation >= cuts.fresh else self.old)[index] = place
+                (self.places if generation >= cuts.fresh else self._old)[index] = place
             else:
                 (self._stray_places if generation >= cuts.fresh else self._stray_old)[hash_key(key)] = place
 
@@ -169,10 +170,15 @@ class Results:
             return
         for index, key in enumerate(self._keys):
             self.places[index] = self.places[index] or self._stray_places.get(key, 0)
-            self.old[index] = self.old[index] or self._stray_old.get(key, 0)
+            if self._old:
+                self._old[index] = self._old[index] or self._stray_old.get(key, 0)
             if key in self._stray_errors:
                 self.errors.setdefault(index, {}).update(self._stray_errors[key])
         self._stray_places, self._stray_old, self._stray_errors = {}, {}, {}
+
+    def old_place(self, index: int) -> int:
+        """Return the place of a line's result by an older generation, 0 without one."""
+        return self._old[index] if self._old else 0
 
     def error_stands(self, index: int) -> bool:
         """Tell whether a line's error was confirmed by a second attempt."""

@@ -34,6 +34,7 @@ LOADS_THAT_MAY_DIE = 3
 JUDGED_FROM = 20  # records tried before the error rate means anything
 SURE = 2.0  # standard errors by which the rate must exceed the budget before the end
 POLL_S = 0.25
+BATCH_AUDIO_S = 3600.0  # a batch ends here at the latest: it must be done between a warning and the time limit
 
 
 class Attempt(NamedTuple):
@@ -231,7 +232,7 @@ def _batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
     batch: List[Item] = []
     for item in items:
         batch.append(item)
-        if len(batch) == size:
+        if len(batch) == size or sum(one.duration_s for one in batch) >= BATCH_AUDIO_S:
             yield batch
             batch = []
     if batch:

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import List, Optional
 
 from amela.cli import parser, positive
 from amela.errors import run_main
@@ -27,7 +26,17 @@ KILL_WAIT_S = 30  # between TERM and KILL, SLURM's own default
 POLL_S = 0.05
 ROWS_SHOWN = 20  # beyond that the table shows only the tasks that did not complete
 OPTIONS = ("array", "jobs", "job-name", "output", "error", "cpus-per-task", "gres")
-MEANT_FOR_SLURM = ("time", "mem", "partition", "account", "qos", "constraint", "exclude", "nodelist", "signal")
+MEANT_FOR_SLURM = (
+    "time",
+    "mem",
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "exclude",
+    "nodelist",
+    "signal",
+)
 
 
 class Runner:
@@ -36,9 +45,9 @@ class Runner:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.waiting = list(job.tasks)
-        self.running: List[Task] = []
-        self.signals: List[int] = []
-        self.kill_at: Optional[float] = None  # set once the tasks were told to stop
+        self.running: list[Task] = []
+        self.signals: list[int] = []
+        self.kill_at: float | None = None  # set once the tasks were told to stop
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda received, _: self.signals.append(received))
 
@@ -68,7 +77,9 @@ class Runner:
                 task.restarts += 1
                 self.waiting.append(task)
                 return
-        _print(f"task {task.name} {task.state}, status {task.status}, {task.seconds:.1f} s{_last_error(task)}")
+        _print(
+            f"task {task.name} {task.state}, status {task.status}, {task.seconds:.1f} s{_last_error(task)}"
+        )
 
     def _forward(self, number: int) -> None:
         if number == signal.SIGUSR1:
@@ -106,7 +117,7 @@ def _print(line: str) -> None:
     print(f"{erase}{line}", flush=True)
 
 
-def _show_status(job: Job, running: List[Task]) -> None:
+def _show_status(job: Job, running: list[Task]) -> None:
     """On a terminal, keep one line current: how many tasks ended, and the last log line of the one that runs longest."""
     if not (sys.stdout.isatty() and running) or time.monotonic() % 1 > POLL_S:
         return
@@ -125,16 +136,25 @@ def _print_table(job: Job) -> None:
         print(f"{'task':>5}  {'state':<11} {'status':>6} {'restarts':>8} {'time_s':>8}  log")
         for task in rows:
             status = "-" if task.status is None else task.status
-            print(f"{task.name:>5}  {task.state:<11} {status:>6} {task.restarts:>8} {task.seconds:>8.1f}  {task.out}")
+            print(
+                f"{task.name:>5}  {task.state:<11} {status:>6} {task.restarts:>8} {task.seconds:>8.1f}  {task.out}"
+            )
     counts = Counter(task.state for task in job.tasks)
-    print(f"{job.name} {job.id}: " + ", ".join(f"{count} {state}" for state, count in counts.items()), flush=True)
+    print(
+        f"{job.name} {job.id}: " + ", ".join(f"{count} {state}" for state, count in counts.items()),
+        flush=True,
+    )
 
 
 def main() -> int:
     """Run the batch file; return the highest status of its tasks (75 where some never started)."""
     cli = parser(__doc__)
-    cli.add_argument("--array", metavar="LIST", help="tasks to run, e.g. 0-15, 0-15%%4 (four at once), 0,5,12, 0-15:2")
-    cli.add_argument("--jobs", type=positive, metavar="N", help="tasks at once (default: what CPUs and GPUs here allow)")
+    cli.add_argument(
+        "--array", metavar="LIST", help="tasks to run, e.g. 0-15, 0-15%%4 (four at once), 0,5,12, 0-15:2"
+    )
+    cli.add_argument(
+        "--jobs", type=positive, metavar="N", help="tasks at once (default: what CPUs and GPUs here allow)"
+    )
     for name in OPTIONS[2:]:
         cli.add_argument(f"--{name}", metavar="X", help="as for sbatch, instead of the #SBATCH line")
     for name in MEANT_FOR_SLURM:
@@ -142,12 +162,19 @@ def main() -> int:
     cli.add_argument("batch_file", type=Path, help="e.g. slurm/asr.slurm")
     cli.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the script")
     args = cli.parse_args()
-    arguments = sys.argv[len(sys.argv) - len(args.arguments):]  # as typed: the parser rewrites --two_words
-    options = {name: str(getattr(args, name.replace("-", "_"))) for name in OPTIONS if getattr(args, name.replace("-", "_"))}
+    arguments = sys.argv[len(sys.argv) - len(args.arguments) :]  # as typed: the parser rewrites --two_words
+    options = {
+        name: str(getattr(args, name.replace("-", "_")))
+        for name in OPTIONS
+        if getattr(args, name.replace("-", "_"))
+    }
     with tempfile.TemporaryDirectory(prefix="local_sbatch_") as spool:
         job = Job(args.batch_file, arguments, options, Path(spool))
         logs = sorted({str(path) for path in (job.tasks[0].out, job.tasks[0].err)})
-        print(f"{job.name} {job.id}: {len(job.tasks)} task(s), {job.at_once} at a time; logs: {' '.join(logs)}", flush=True)
+        print(
+            f"{job.name} {job.id}: {len(job.tasks)} task(s), {job.at_once} at a time; logs: {' '.join(logs)}",
+            flush=True,
+        )
         Runner(job).run()
         _print_table(job)
     return max(75 if task.status is None else task.status for task in job.tasks)

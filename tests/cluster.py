@@ -19,7 +19,21 @@ import tempfile
 import time
 from pathlib import Path
 
-BINARIES = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo", "munged", "mungekey", "setpriv", "unshare")
+from typing_extensions import Self
+
+BINARIES = (
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "scontrol",
+    "scancel",
+    "sinfo",
+    "munged",
+    "mungekey",
+    "setpriv",
+    "unshare",
+)
 REQUEUE_DELAY_S = 5  # cred_expire: SLURM's least (default 120); a requeued task waits one second longer
 
 SLURM_CONF = """\
@@ -99,10 +113,12 @@ class Cluster:
         self.max_array_size = max_array_size
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         missing = missing_binaries()
         if missing:
-            raise RuntimeError(f"no {', '.join(missing)} on PATH; type: apt-get install -y slurm-wlm munge util-linux")
+            raise RuntimeError(
+                f"no {', '.join(missing)} on PATH; type: apt-get install -y slurm-wlm munge util-linux"
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="amela-slurm-"))
         self.namespaces = namespace_command()
         self.port = free_ports(len(self.names) + 1)
@@ -116,8 +132,16 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.namespaces and "slurmctld" in self.daemons:  # plain step daemons would outlive their slurmd
-            subprocess.run(["scancel", "--user", getpass.getuser()], env=self.env, capture_output=True, timeout=20, check=False)
+        if (
+            not self.namespaces and "slurmctld" in self.daemons
+        ):  # plain step daemons would outlive their slurmd
+            subprocess.run(
+                ["scancel", "--user", getpass.getuser()],
+                env=self.env,
+                capture_output=True,
+                timeout=20,
+                check=False,
+            )
             time.sleep(0.5)
         for daemon in reversed(list(self.daemons.values())):
             daemon.kill()
@@ -127,10 +151,14 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """The environment of a user who logged in to this cluster: nothing inherited from a job or a test runner."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "AMELA", "PYTEST"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "AMELA", "PYTEST"))
+        }
         return {**kept, "SLURM_CONF": str(self.folder / "etc/slurm.conf")}
 
-    def run(self, *command: object, cwd: Path | None = None, check: bool = True, env: dict[str, str] | None = None) -> str:
+    def run(
+        self, *command: object, cwd: Path | None = None, check: bool = True, env: dict[str, str] | None = None
+    ) -> str:
         """Runs a client command, at most 60 s, and returns what it printed; its error text is in the exception."""
         done = subprocess.run(
             [str(word) for word in command], cwd=cwd, env={**self.env, **(env or {})},
@@ -146,7 +174,9 @@ class Cluster:
 
     def tasks(self, job: str) -> dict[str, str]:
         """State by task, e.g. {'7_0': 'COMPLETED', '7_1': 'RUNNING'}; finished ones stay known."""
-        lines = self.run("squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i %T", "--jobs", job).splitlines()
+        lines = self.run(
+            "squeue", "--all", "--states=all", "--array", "--noheader", "--format=%i %T", "--jobs", job
+        ).splitlines()
         return dict(line.split() for line in lines)
 
     def field(self, task: str, name: str) -> str:
@@ -165,7 +195,15 @@ class Cluster:
 
     def wait_for(self, job: str, *states: str, seconds: float = 60) -> dict[str, str]:
         """Waits until every task of a job is in one of `states` (default: any final state); returns the states."""
-        final = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
+        final = states or (
+            "COMPLETED",
+            "FAILED",
+            "CANCELLED",
+            "TIMEOUT",
+            "NODE_FAIL",
+            "OUT_OF_MEMORY",
+            "DEADLINE",
+        )
         self.wait(lambda: set(self.tasks(job).values()) <= set(final), seconds, f"job {job} in {final}")
         return self.tasks(job)
 
@@ -183,14 +221,20 @@ class Cluster:
 
     def _node_states(self) -> set[str]:
         try:
-            return set(self.run("timeout", "2", "sinfo", "--noheader", "--Node", "--format=%T", check=False).split())
+            return set(
+                self.run("timeout", "2", "sinfo", "--noheader", "--Node", "--format=%T", check=False).split()
+            )
         except subprocess.TimeoutExpired:
             return set()
 
     def _start(self, name: str, *command: str) -> None:
         with open(self.folder / f"log/{name}", "ab") as log:
             self.daemons[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def _start_daemons(self) -> None:
@@ -208,12 +252,23 @@ class Cluster:
         end = time.monotonic() + 10
         while not path.exists():
             if time.monotonic() > end or self.daemons["munged"].poll() is not None:
-                raise RuntimeError("munged does not start: " + (self.folder / "log/munged").read_text()[-1000:])
+                raise RuntimeError(
+                    "munged does not start: " + (self.folder / "log/munged").read_text()[-1000:]
+                )
             time.sleep(0.01)
 
     def _write_settings(self) -> None:
         self.folder.chmod(0o755)  # munged refuses a socket behind a closed folder
-        for name in ("etc", "state", "log", "run", "munge/run", "munge/key", "munge/log", *[f"spool-{n}" for n in self.names]):
+        for name in (
+            "etc",
+            "state",
+            "log",
+            "run",
+            "munge/run",
+            "munge/key",
+            "munge/log",
+            *[f"spool-{n}" for n in self.names],
+        ):
             (self.folder / name).mkdir(parents=True)
         for name in ("munge/key", "munge/log"):
             (self.folder / name).chmod(0o700)
@@ -229,7 +284,9 @@ class Cluster:
         (self.folder / "etc/slurm.conf").write_text(text)
         # Character devices that every machine has stand for GPUs, so that CUDA_VISIBLE_DEVICES is set as on a real node.
         devices = "/dev/null,/dev/zero,/dev/full,/dev/random"
-        (self.folder / "etc/gres.conf").write_text(f"NodeName={','.join(self.names)} Name=gpu File={devices}\n")
+        (self.folder / "etc/gres.conf").write_text(
+            f"NodeName={','.join(self.names)} Name=gpu File={devices}\n"
+        )
         # Without this line slurmd 22.05 refuses to start where no cgroup is mounted or the mount is read-only.
         (self.folder / "etc/cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 
@@ -241,7 +298,9 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Cluster(arguments.nodes, arguments.cpus) as cluster:
-        print(f"export SLURM_CONF={cluster.folder}/etc/slurm.conf   # Ctrl-C here stops the cluster", flush=True)
+        print(
+            f"export SLURM_CONF={cluster.folder}/etc/slurm.conf   # Ctrl-C here stops the cluster", flush=True
+        )
         try:
             signal.pause()
         except KeyboardInterrupt:

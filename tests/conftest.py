@@ -35,7 +35,9 @@ def speech_dir() -> Path:
     """Return the folder of labelled real speech (asr/, vad/, noise/), which is not part of the repository."""
     folder = Path(os.environ.get("AMELA_SPEECH") or REPOSITORY.parent / "shared" / "speech")
     if not folder.is_dir():
-        pytest.skip(f"no real speech at {folder}: set AMELA_SPEECH to the folder that has asr/, vad/ and noise/")
+        pytest.skip(
+            f"no real speech at {folder}: set AMELA_SPEECH to the folder that has asr/, vad/ and noise/"
+        )
     return folder
 
 
@@ -44,7 +46,9 @@ def cluster() -> Iterator[Cluster]:
     """Yield a SLURM of four nodes n1-n4 with 16 CPUs and 4 GPUs each (all imagined) and MaxArraySize 33."""
     missing = missing_binaries()
     if missing:
-        lacking = f"no {', '.join(missing)}; these tests need a real SLURM: apt-get install -y slurm-wlm munge"
+        lacking = (
+            f"no {', '.join(missing)}; these tests need a real SLURM: apt-get install -y slurm-wlm munge"
+        )
         pytest.fail(lacking, pytrace=False)
     with Cluster(nodes=4, cpus=16, max_array_size=33) as running:
         yield running
@@ -78,5 +82,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("AMELA_NO_SKIP") == "1":
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} skipped, and nothing may skip here (AMELA_NO_SKIP=1): {report.longrepr[2]}"
+        report.longrepr = (
+            f"{item.nodeid} skipped, and nothing may skip here (AMELA_NO_SKIP=1): {report.longrepr[2]}"
+        )
     return report

@@ -9,7 +9,17 @@ import re
 import sys
 from pathlib import Path
 
-WANTED = ("job-name", "output", "error", "open-mode=append", "requeue", "signal=B:USR1@", "cpus-per-task", "mem", "time")
+WANTED = (
+    "job-name",
+    "output",
+    "error",
+    "open-mode=append",
+    "requeue",
+    "signal=B:USR1@",
+    "cpus-per-task",
+    "mem",
+    "time",
+)
 
 
 def complaints(path: Path) -> list[str]:
@@ -19,7 +29,9 @@ def complaints(path: Path) -> list[str]:
     found = [(1, "first line must be #!/bin/bash")] if lines[0] != "#!/bin/bash" else []
     if "\r" in text:
         found.append((1, "CRLF line ends: sbatch refuses them; type: dos2unix"))
-    first_command = next((n for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")), len(lines))
+    first_command = next(
+        (n for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")), len(lines)
+    )
     options = ""
     for number, line in enumerate(lines, start=1):
         if re.match(r"#\s+SBATCH|#sbatch", line):
@@ -36,7 +48,12 @@ def complaints(path: Path) -> list[str]:
     name = "%x_%A_%a" if "--array=" in options else "%x_%j"
     for option, ending in (("output", "out"), ("error", "err")):
         if f"--{option}=logs/{name}.{ending}\n" not in options:
-            found.append((1, f"wanted --{option}=logs/{name}.{ending}: sbatch makes no folders, and %a without an array is 4294967294"))
+            found.append(
+                (
+                    1,
+                    f"wanted --{option}=logs/{name}.{ending}: sbatch makes no folders, and %a without an array is 4294967294",
+                )
+            )
     if not re.search(r'"\$@"\s*$', text):
         found.append((len(lines), 'must end in run_stage … "$@": arguments pass through untouched'))
     return [f"{path}:{number}: {complaint}" for number, complaint in found]

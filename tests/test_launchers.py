@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from sbatch_lint import complaints
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,14 +25,22 @@ if "--sleep" in sys.argv:
 
 
 def job_env(folder: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "probe", **more}
+    return {
+        **os.environ,
+        "SLURM_SUBMIT_DIR": str(folder),
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "probe",
+        **more,
+    }
 
 
 def run_batch_file(folder: Path, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """As SLURM does: from a copy elsewhere, so that $0 is of no use, with the submit folder as working directory."""
     script = shutil.copy(folder / "slurm" / name, folder.parent / "slurm_script")
     command = ["bash", str(script), *arguments]
-    return subprocess.run(command, cwd=folder, env=job_env(folder, **env), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=folder, env=job_env(folder, **env), capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_shellcheck_is_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "old, new, complaint",
+    ("old", "new", "complaint"),
     [
         ("#!/bin/bash", "#!/bin/sh", "first line must be #!/bin/bash"),
         ("#SBATCH --requeue\n", "", "no --requeue"),
@@ -83,12 +92,20 @@ def test_every_launcher_reaches_its_script(path: Path, checkout: Path) -> None:
 
 def test_arguments_and_environment_reach_the_script_untouched(probe: Path) -> None:
     words = ["a b", "--x_y=1", "*", "", "é", '"', "-"]
-    done = run_batch_file(probe, "probe.slurm", *words, PYTHONPATH="/elsewhere", VIRTUAL_ENV="/elsewhere", AMELA_ENVS="envs/.built")
+    done = run_batch_file(
+        probe,
+        "probe.slurm",
+        *words,
+        PYTHONPATH="/elsewhere",
+        VIRTUAL_ENV="/elsewhere",
+        AMELA_ENVS="envs/.built",
+    )
     assert done.returncode == 0, done.stderr
     seen = __import__("json").loads(done.stdout.splitlines()[-1])
     assert seen["argv"] == words
     assert seen["env"]["PATH"].startswith(f"{probe}/envs/.built/toy/bin:")
-    assert "PYTHONPATH" not in seen["env"] and "VIRTUAL_ENV" not in seen["env"]
+    assert "PYTHONPATH" not in seen["env"]
+    assert "VIRTUAL_ENV" not in seen["env"]
     assert seen["env"]["AMELA_LAUNCHER"] == "slurm/probe.slurm"
     assert seen["env"]["AMELA_GIT_VERSION"] == "unknown (no git)"
 
@@ -98,9 +115,15 @@ def test_header_says_what_runs_where(probe: Path) -> None:
     subprocess.run(["git", "init", "-q", str(probe)], check=True)
     subprocess.run([*git, "add", "scripts", "slurm"], check=True)
     subprocess.run([*git, "commit", "-qm", "x"], check=True)
-    commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
-    header = run_batch_file(probe, "probe.slurm", "metadata/my file.json", **array).stdout.split("{")[0].splitlines()
+    header = (
+        run_batch_file(probe, "probe.slurm", "metadata/my file.json", **array)
+        .stdout.split("{")[0]
+        .splitlines()
+    )
     assert "job 7 probe task 7_3, restart 2, on " in header[0]
     assert header[1] == f"  code    {probe} {commit}"
     assert header[2] == f"  python  {probe}/envs/.built/toy/bin/python"
@@ -114,29 +137,45 @@ def test_missing_environment_says_what_to_type(probe: Path) -> None:
     (probe / "envs/.built/toy").unlink()
     done = run_batch_file(probe, "probe.slurm")
     assert done.returncode == 2
-    assert done.stderr.startswith("ERROR: no environment 'toy' in ") and done.stderr.endswith("type: envs/create.sh toy\n")
+    assert done.stderr.startswith("ERROR: no environment 'toy' in ")
+    assert done.stderr.endswith("type: envs/create.sh toy\n")
     assert run_batch_file(probe, "probe.slurm", AMELA_ENV="local").returncode == 0
 
 
 def test_refuses_to_run_outside_the_repository(probe: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = subprocess.run(["bash", str(probe / "slurm/probe.slurm")], cwd=elsewhere, env=job_env(elsewhere), capture_output=True, text=True)
-    assert done.returncode == 2 and "ERROR: type: cd REPOSITORY" in done.stderr
-    done = subprocess.run(["bash", str(probe / "slurm/probe.slurm")], cwd=elsewhere, env=job_env(probe), capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith(f"ERROR: {elsewhere} is not the repository root")
+    done = subprocess.run(
+        ["bash", str(probe / "slurm/probe.slurm")],
+        cwd=elsewhere,
+        env=job_env(elsewhere),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "ERROR: type: cd REPOSITORY" in done.stderr
+    done = subprocess.run(
+        ["bash", str(probe / "slurm/probe.slurm")],
+        cwd=elsewhere,
+        env=job_env(probe),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"ERROR: {elsewhere} is not the repository root")
 
 
 def test_site_env_is_read(probe: Path) -> None:
     (probe / "slurm/site.env").write_text("export AMELA_ENV=vad HF_HOME=/scratch/hub\n")
     done = run_batch_file(probe, "probe.slurm")
-    assert f"{probe}/envs/.built/vad/bin/python" in done.stdout and '"HF_HOME": "/scratch/hub"' in done.stdout
+    assert f"{probe}/envs/.built/vad/bin/python" in done.stdout
+    assert '"HF_HOME": "/scratch/hub"' in done.stdout
 
 
 def test_several_tasks_go_through_srun(probe: Path) -> None:
     fake = probe.parent / "bin"
     fake.mkdir()
-    (fake / "srun").write_text("#!/bin/sh\necho through srun: \"$@\"\n")
+    (fake / "srun").write_text('#!/bin/sh\necho through srun: "$@"\n')
     (fake / "srun").chmod(0o755)
     done = run_batch_file(probe, "probe.slurm", "x", SLURM_NTASKS="2", PATH=f"{fake}:{os.environ['PATH']}")
     assert f"through srun: python {probe}/scripts/probe.py x" in done.stdout
@@ -144,7 +183,9 @@ def test_several_tasks_go_through_srun(probe: Path) -> None:
 
 def test_python_takes_the_place_of_the_shell_and_an_early_usr1_does_no_harm(probe: Path) -> None:
     command = ["bash", str(probe / "slurm/probe.slurm"), "--sleep"]
-    with subprocess.Popen(command, cwd=probe, env=job_env(probe), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=probe, env=job_env(probe), stdout=subprocess.PIPE, text=True
+    ) as process:
         time.sleep(0.02)
         assert process.stdout is not None
         for line in process.stdout:
@@ -159,5 +200,11 @@ def test_python_takes_the_place_of_the_shell_and_an_early_usr1_does_no_harm(prob
 
 
 def test_lint_as_a_command() -> None:
-    done = subprocess.run([sys.executable, "tests/sbatch_lint.py", *map(str, LAUNCHERS)], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0 and "batch files are fine" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "tests/sbatch_lint.py", *map(str, LAUNCHERS)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "batch files are fine" in done.stdout

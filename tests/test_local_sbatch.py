@@ -42,7 +42,9 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def local_sbatch(text: str, *arguments: str, options: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+def local_sbatch(
+    text: str, *arguments: str, options: tuple[str, ...] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
     Path("job.slurm").write_text(text)
     command = [sys.executable, str(SCRIPT), *options, "job.slurm", *arguments]
     return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
@@ -50,7 +52,9 @@ def local_sbatch(text: str, *arguments: str, options: tuple[str, ...] = (), **en
 
 def start(text: str, *options: str) -> subprocess.Popen[str]:
     Path("job.slurm").write_text(text)
-    return subprocess.Popen([sys.executable, str(SCRIPT), *options, "job.slurm"], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *options, "job.slurm"], stdout=subprocess.PIPE, text=True
+    )
 
 
 def seen(job: str = "job") -> dict[int, dict]:
@@ -83,7 +87,9 @@ def test_array_texts_that_sbatch_refuses(text: str) -> None:
 
 
 def test_directives_end_at_the_first_command(work: Path) -> None:
-    Path("x").write_text("#!/bin/bash\n#SBATCH -J a -c 4\n# text\n\n#SBATCH --mem 2G # note\necho\n#SBATCH --mem=9G\n")
+    Path("x").write_text(
+        "#!/bin/bash\n#SBATCH -J a -c 4\n# text\n\n#SBATCH --mem 2G # note\necho\n#SBATCH --mem=9G\n"
+    )
     assert read_directives(Path("x")) == {"job-name": "a", "cpus-per-task": "4", "mem": "2G"}
     Path("x").write_text("echo\n")
     with pytest.raises(CallError, match="wanted #!/bin/bash"):
@@ -112,11 +118,14 @@ def test_variables_and_log_names_are_those_of_slurm(work: Path) -> None:
 def test_single_job_has_no_array(work: Path) -> None:
     assert local_sbatch(SINGLE + "env").returncode == 0
     (log,) = Path("logs").glob("job_*.out")
-    assert "SLURM_ARRAY" not in log.read_text() and re.fullmatch(r"job_\d+\.out", log.name)
+    assert "SLURM_ARRAY" not in log.read_text()
+    assert re.fullmatch(r"job_\d+\.out", log.name)
 
 
 def test_throttle(work: Path) -> None:
-    assert local_sbatch(HEADER + PRINT_ENV, options=("--array=0-5%2", "--jobs=6"), SLEEP_S="0.3").returncode == 0
+    assert (
+        local_sbatch(HEADER + PRINT_ENV, options=("--array=0-5%2", "--jobs=6"), SLEEP_S="0.3").returncode == 0
+    )
     times = [(task["began"], float(Path(f"ended_{index}").read_text())) for index, task in seen().items()]
     overlap = [sum(began <= moment < ended for began, ended in times) for moment, _ in times]
     assert max(overlap) == 2
@@ -134,7 +143,8 @@ def test_highest_status_and_the_error_line_are_told(work: Path) -> None:
     text = HEADER + 'if [[ $SLURM_ARRAY_TASK_ID == 2 ]]; then echo "ERROR: no such disk" >&2; exit 3; fi\n'
     done = local_sbatch(text)
     assert done.returncode == 3
-    assert "task 2 failed, status 3" in done.stdout and "ERROR: no such disk" in done.stdout
+    assert "task 2 failed, status 3" in done.stdout
+    assert "ERROR: no such disk" in done.stdout
     assert "3 completed, 1 failed" in done.stdout
     assert local_sbatch(SINGLE + "kill -9 $$").returncode == 137
 
@@ -142,15 +152,20 @@ def test_highest_status_and_the_error_line_are_told(work: Path) -> None:
 def test_missing_logs_folder_is_named(work: Path) -> None:
     Path("logs").rmdir()
     done = local_sbatch(HEADER)
-    assert done.returncode == 2 and done.stderr.startswith("ERROR: no folder logs/") and "mkdir logs" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr.startswith("ERROR: no folder logs/")
+    assert "mkdir logs" in done.stderr
 
 
 def test_usr1_reaches_the_batch_script_which_is_run_again_when_it_asks(work: Path) -> None:
-    text = HEADER + """
+    text = (
+        HEADER
+        + """
 echo "began ${SLURM_RESTART_COUNT:-never}"; [[ -n ${SLURM_RESTART_COUNT:-} ]] && exit 0
 trap 'touch "$AMELA_LOCAL_SBATCH"; exit 75' USR1
 touch ready_$SLURM_ARRAY_TASK_ID; while :; do sleep 0.1; done
 """
+    )
     process = start(text, "--array=0")
     wait_for("ready_0")
     process.send_signal(signal.SIGUSR1)
@@ -162,16 +177,20 @@ touch ready_$SLURM_ARRAY_TASK_ID; while :; do sleep 0.1; done
 
 def test_a_task_that_stops_without_asking_is_not_run_again(work: Path) -> None:
     done = local_sbatch(SINGLE + "echo x; exit 75")
-    assert done.returncode == 75 and "1 stopped" in done.stdout
+    assert done.returncode == 75
+    assert "1 stopped" in done.stdout
     assert [path.read_text() for path in Path("logs").glob("*.out")] == ["x\n"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stop_signals_reach_the_tasks_as_term_and_no_new_one_starts(work: Path, number: int) -> None:
-    text = HEADER + """
+    text = (
+        HEADER
+        + """
 trap 'touch term_$SLURM_ARRAY_TASK_ID "$AMELA_LOCAL_SBATCH"; exit 75' TERM
 touch ready_$SLURM_ARRAY_TASK_ID; while :; do sleep 0.1; done
 """
+    )
     process = start(text, "--jobs=2")
     wait_for("ready_1")
     process.send_signal(number)
@@ -191,7 +210,9 @@ def test_a_second_ctrl_c_kills(work: Path) -> None:
 
 
 def test_later_edits_do_not_reach_the_tasks(work: Path) -> None:
-    process = start(HEADER + "touch ready_$SLURM_ARRAY_TASK_ID; sleep 0.5; echo old\n", "--jobs=1", "--array=0-1")
+    process = start(
+        HEADER + "touch ready_$SLURM_ARRAY_TASK_ID; sleep 0.5; echo old\n", "--jobs=1", "--array=0-1"
+    )
     wait_for("ready_0")
     Path("job.slurm").write_text("echo new\n" * 100)
     process.communicate(timeout=20)

@@ -14,12 +14,15 @@ import time
 from pathlib import Path
 
 import pytest
+
 from amela.merge import merge
 from conftest import copy_code
 
 RECORDS = 240
 TOY = "slurm/toy_stage.slurm"
-BEAT = {"AMELA_BEAT_S": "1"}  # so that tasks killed without a word count as gone after three seconds, not ninety
+BEAT = {
+    "AMELA_BEAT_S": "1"
+}  # so that tasks killed without a word count as gone after three seconds, not ninety
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,12 @@ def write_toy_manifest(path: Path, records: int) -> None:
 
 def reference(here: Path) -> bytes:
     """The merged bytes of one uninterrupted process without SLURM."""
-    subprocess.run([sys.executable, "scripts/toy_stage.py", "metadata/reference.json"], cwd=here, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "scripts/toy_stage.py", "metadata/reference.json"],
+        cwd=here,
+        check=True,
+        capture_output=True,
+    )
     return (here / "metadata/reference.json").read_bytes()
 
 
@@ -77,7 +85,10 @@ def processes(job: str) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            env = dict(entry.partition("=")[::2] for entry in (folder / "environ").read_text(errors="replace").split("\0"))
+            env = dict(
+                entry.partition("=")[::2]
+                for entry in (folder / "environ").read_text(errors="replace").split("\0")
+            )
             if env.get("SLURM_ARRAY_JOB_ID") == job and "toy_stage.py" in (folder / "cmdline").read_text():
                 found.setdefault(int(env["SLURM_ARRAY_TASK_ID"]), []).append(int(folder.name))
         except OSError:
@@ -173,7 +184,9 @@ def test_requeue_from_outside_goes_on_where_it_stopped(cluster, here):
 
 
 def test_a_lost_node_costs_nothing_but_time(cluster, here):
-    job = cluster.sbatch("--array=0-3", "--exclude=n4", TOY, "metadata/x.json", "--seconds=0.05", cwd=here, env=BEAT)
+    job = cluster.sbatch(
+        "--array=0-3", "--exclude=n4", TOY, "metadata/x.json", "--seconds=0.05", cwd=here, env=BEAT
+    )
     cluster.wait(lambda: results_of(here, 0) >= 4, 30, "results of task 0")
     node = cluster.field(f"{job}_0", "NodeList")
     cluster.power_cut(node)
@@ -208,7 +221,9 @@ def test_missing_logs_folder_is_what_the_readme_says(cluster, here):
 def test_kills_and_resizes_do_not_change_a_byte(cluster, here, seed):
     chance = random.Random(seed)
     for size in (16, 5, 23):
-        job = cluster.sbatch(f"--array=0-{size - 1}", TOY, "metadata/x.json", "--seconds=0.05", cwd=here, env=BEAT)
+        job = cluster.sbatch(
+            f"--array=0-{size - 1}", TOY, "metadata/x.json", "--seconds=0.05", cwd=here, env=BEAT
+        )
         last = size == 23
         end = time.monotonic() + chance.uniform(2, 4)
         while time.monotonic() < end:
@@ -253,7 +268,9 @@ def test_time_limit_saves_and_requeues(cluster, limited):
     here, job = limited
     for task in (0, 1):
         wait = f"logs/toy_stage_{job}_{task}.out"
-        cluster.wait(lambda: "stopped by SIGUSR1: requeued" in (here / wait).read_text(), 150, f"the signal in {wait}")  # noqa: B023
+        cluster.wait(
+            lambda: "stopped by SIGUSR1: requeued" in (here / wait).read_text(), 150, f"the signal in {wait}"
+        )  # noqa: B023
     cluster.wait(lambda: "RUNNING" not in cluster.tasks(job).values(), 30, "both tasks in the queue again")
     assert {cluster.field(f"{job}_{task}", "Restarts") for task in (0, 1)} == {"1"}
     assert results_of(here, 0) >= 40  # of the 75 that fit into a minute

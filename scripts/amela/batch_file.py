@@ -5,15 +5,28 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from amela.errors import CallError
 
-SHORT = {"J": "job-name", "a": "array", "o": "output", "e": "error", "c": "cpus-per-task", "t": "time", "n": "ntasks",
-         "N": "nodes", "p": "partition", "A": "account", "G": "gpus", "D": "chdir", "d": "dependency"}
+SHORT = {
+    "J": "job-name",
+    "a": "array",
+    "o": "output",
+    "e": "error",
+    "c": "cpus-per-task",
+    "t": "time",
+    "n": "ntasks",
+    "N": "nodes",
+    "p": "partition",
+    "A": "account",
+    "G": "gpus",
+    "D": "chdir",
+    "d": "dependency",
+}
 
 
-def read_directives(path: Path) -> Dict[str, str]:
+def read_directives(path: Path) -> dict[str, str]:
     """Return the `#SBATCH` options of a batch file, e.g. {"job-name": "asr", "requeue": ""}.
 
     As sbatch does, only lines before the first command count, and the last of two equal options. CallError where
@@ -24,19 +37,22 @@ def read_directives(path: Path) -> Dict[str, str]:
     except (OSError, UnicodeDecodeError) as exc:
         raise CallError(f"{path}: {exc}; wanted a batch file such as slurm/asr.slurm") from exc
     if not lines or not lines[0].startswith("#!"):
-        raise CallError(f"{path}: the first line is {lines[0] if lines else ''!r}, wanted #!/bin/bash, or sbatch refuses it")
-    options: Dict[str, str] = {}
+        raise CallError(
+            f"{path}: the first line is {lines[0] if lines else ''!r}, wanted #!/bin/bash, or sbatch refuses it"
+        )
+    options: dict[str, str] = {}
     for line in lines[1:]:
         if line.strip() and not line.startswith("#"):
             break
         if line.startswith("#SBATCH"):
-            options.update(_options(line[len("#SBATCH"):]))
+            options.update(options_of(shlex.split(line[len("#SBATCH") :], comments=True)))
     return options
 
 
-def _options(text: str) -> Dict[str, str]:
-    words = shlex.split(text, comments=True)
-    options: Dict[str, str] = {}
+def options_of(words: list[str]) -> dict[str, str]:
+    """Return sbatch options by their long names, e.g. {"time": "1-0", "requeue": ""} of ["-t", "1-0", "--requeue"]."""
+    words = list(words)
+    options: dict[str, str] = {}
     while words:
         word = words.pop(0)
         if word.startswith("--"):
@@ -52,8 +68,8 @@ def _options(text: str) -> Dict[str, str]:
 class Array(NamedTuple):
     """The tasks of an `--array`: sorted indices, and how many may run at once (None: no limit)."""
 
-    indices: List[int]
-    at_once: Optional[int]
+    indices: list[int]
+    at_once: int | None
 
 
 def parse_array(text: str) -> Array:
@@ -61,7 +77,7 @@ def parse_array(text: str) -> Array:
     expression, percent, limit = text.partition("%")
     if percent and not limit.isdigit():
         raise _bad_array(text)
-    indices: List[int] = []
+    indices: list[int] = []
     for part in expression.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?", part)
         if match is None:
@@ -74,4 +90,6 @@ def parse_array(text: str) -> Array:
 
 
 def _bad_array(text: str) -> CallError:
-    return CallError(f"--array={text}: not understood; wanted e.g. 0-15, 0-15%4 (four at once), 0,5,12 or 0-15:2")
+    return CallError(
+        f"--array={text}: not understood; wanted e.g. 0-15, 0-15%4 (four at once), 0,5,12 or 0-15:2"
+    )

@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from amela.batch_file import parse_array, read_directives
 from amela.cli import cpus
@@ -21,16 +21,16 @@ from amela.errors import CallError
 class Task:
     """One task of the array, or the only one of a job without an array (index None)."""
 
-    index: Optional[int]
+    index: int | None
     job_id: int
     out: Path
     err: Path
     restarts: int = 0
     seconds: float = 0.0
-    status: Optional[int] = None  # None: not started or not yet ended
-    process: Optional[subprocess.Popen[bytes]] = None
+    status: int | None = None  # None: not started or not yet ended
+    process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
-    gpus: List[str] = field(default_factory=list)
+    gpus: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Task:
 class Job:
     """A submission: its batch file (copied, so that edits do not reach tasks that still wait) and its tasks."""
 
-    def __init__(self, batch_file: Path, arguments: List[str], options: Dict[str, str], spool: Path) -> None:
+    def __init__(self, batch_file: Path, arguments: list[str], options: dict[str, str], spool: Path) -> None:
         self.options = {**read_directives(batch_file), **options}
         self.spool = spool
         self.script = spool / "slurm_script"
@@ -56,11 +56,11 @@ class Job:
         # Milliseconds: unlike a counter they never repeat, and no SLURM job has so high an id, so deals cannot mix.
         self.id = time.time_ns() // 1_000_000
         array = parse_array(self.options["array"]) if self.options.get("array") else None
-        self.indices: List[Optional[int]] = list(array.indices) if array else [None]
+        self.indices: list[int | None] = list(array.indices) if array else [None]
         self.tasks = [self._task(place, index) for place, index in enumerate(self.indices)]
         self._share(array.at_once if array else None)
 
-    def _share(self, array_limit: Optional[int]) -> None:
+    def _share(self, array_limit: int | None) -> None:
         """Divide the machine: how many tasks at once, and what each of them gets."""
         wanted = int(self.options.get("cpus-per-task") or 1)
         self.gpus_a_task = _gpus_asked(self.options)
@@ -75,7 +75,7 @@ class Job:
         self.at_once = min(slots)
         self.cpus_a_task = max(1, min(wanted, cpus() // self.at_once))
 
-    def _task(self, place: int, index: Optional[int]) -> Task:
+    def _task(self, place: int, index: int | None) -> Task:
         # As in SLURM the last task of an array carries the array's own id.
         job_id = self.id if place == len(self.indices) - 1 else self.id + place + 1
         default = "slurm-%j.out" if index is None else "slurm-%A_%a.out"
@@ -83,20 +83,31 @@ class Job:
         paths = [self._log(pattern, job_id, index) for pattern in (out, self.options.get("error", out))]
         return Task(index, job_id, *paths)
 
-    def _log(self, pattern: str, job_id: int, index: Optional[int]) -> Path:
-        values = {"x": self.name, "A": self.id, "a": 4294967294 if index is None else index, "j": job_id,
-                  "N": socket.gethostname().split(".")[0], "u": os.environ.get("USER", ""), "%": "%"}
+    def _log(self, pattern: str, job_id: int, index: int | None) -> Path:
+        values = {
+            "x": self.name,
+            "A": self.id,
+            "a": 4294967294 if index is None else index,
+            "j": job_id,
+            "N": socket.gethostname().split(".")[0],
+            "u": os.environ.get("USER", ""),
+            "%": "%",
+        }
         path = Path(re.sub(r"%([xAajNu%])", lambda found: str(values[found[1]]), pattern))
         if not path.parent.is_dir():
-            raise CallError(f"no folder {path.parent}/ for the logs in {Path.cwd()} (with SLURM the job would fail without a "
-                            f"message); type: mkdir {path.parent}, or cd to the repository first")
+            raise CallError(
+                f"no folder {path.parent}/ for the logs in {Path.cwd()} (with SLURM the job would fail without a "
+                f"message); type: mkdir {path.parent}, or cd to the repository first"
+            )
         return path
 
-    def environment(self, task: Task) -> Dict[str, str]:
+    def environment(self, task: Task) -> dict[str, str]:
         """Return the variables of one task: the caller's and those that sbatch sets."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "AMELA_LAUNCHER"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "AMELA_LAUNCHER"))
+        }
         host = socket.gethostname().split(".")[0]
-        slurm: Dict[str, Any] = {
+        slurm: dict[str, Any] = {
             "SLURM_JOB_ID": task.job_id, "SLURM_JOB_NAME": self.name, "SLURM_SUBMIT_DIR": Path.cwd(),
             "SLURM_SUBMIT_HOST": host, "SLURMD_NODENAME": host, "SLURM_JOB_NODELIST": host,
             "SLURM_CPUS_PER_TASK": self.cpus_a_task, "SLURM_CPUS_ON_NODE": self.cpus_a_task,
@@ -138,14 +149,16 @@ class Job:
         self.free_gpus += task.gpus
 
 
-def _gpus_asked(options: Dict[str, str]) -> int:
-    text = options.get("gpus") or (options.get("gres", "") if options.get("gres", "").startswith("gpu") else "")
+def _gpus_asked(options: dict[str, str]) -> int:
+    text = options.get("gpus") or (
+        options.get("gres", "") if options.get("gres", "").startswith("gpu") else ""
+    )
     last = text.rpartition(":")[2]
     return int(last) if last.isdigit() else int(bool(text))
 
 
-def _gpus_here() -> List[str]:
+def _gpus_here() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name]
-    return sorted(path.name[len("nvidia"):] for path in Path("/dev").glob("nvidia[0-9]*"))
+    return sorted(path.name[len("nvidia") :] for path in Path("/dev").glob("nvidia[0-9]*"))

@@ -1,0 +1,187 @@
+"""Submit a whole workflow: each step as a job that waits for the one before. Run again, it does only what is missing.
+
+    python scripts/submit.py corpus /data/corpus                  VAD → ASR (array) → merge → export → report
+    python scripts/submit.py corpus /data/corpus --shards 64 --at-once 8 --snapshot
+    python scripts/submit.py asr metadata/corpus.json --asr-args "--backend nemo --model nvidia/parakeet-tdt-0.6b-v2"
+    python scripts/submit.py corpus /data/corpus --dry-run         prints the sbatch lines, which is a script you can run
+
+Arguments of one step's script: --STEP-args "…"; of its sbatch: --STEP-sbatch "--time=1-0 --partition=gpu". Where there is no
+sbatch, the same batch files run here, one step after the other. Steps that ran out of time or memory get more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from amela.cli import Parser, parser, positive
+from amela.errors import CallError, run_main
+from amela.submission import Submission
+from amela.workflow import Step, Wish, folder_name
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+AFTER_ASR = (
+    Step(
+        "asr_eval",
+        "{manifest}",
+        after_ok=("merge",),
+        makes="output/{name}_global_metrics.csv",
+        on_request=True,
+    ),
+    Step(
+        "export",
+        "{manifest} {field_flag}",
+        after_ok=("merge",),
+        makes="output/{name}",
+        defaults="--format textgrid rttm",
+    ),
+    Step(
+        "report",
+        "{manifest} {field_flag}",
+        after_ok=("merge",),
+        after_any=("asr_eval",),
+        makes="output/{name}_report.html",
+    ),
+)
+WORKFLOWS = {
+    "corpus": (
+        Step("vad", "{source} {stem}", makes="{manifest}"),
+        Step("asr", "{manifest} {field_flag}", stage="asr", after_ok=("vad",)),
+        Step("merge", "--manifest {manifest} --stage asr {field_flag}", merges="asr", after_any=("asr",)),
+        *AFTER_ASR,
+    ),
+    "asr": (
+        Step("asr", "{manifest} {field_flag}", stage="asr"),
+        Step("merge", "--manifest {manifest} --stage asr {field_flag}", merges="asr", after_any=("asr",)),
+        *AFTER_ASR,
+    ),
+}
+FROM_FOLDER = ("corpus",)  # the others start from a manifest
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments; each workflow has --STEP-args and --STEP-sbatch of its steps."""
+    arguments = parser(__doc__)
+    workflows = arguments.add_subparsers(
+        dest="workflow", required=True, metavar="WORKFLOW", parser_class=Parser
+    )
+    for name, steps in WORKFLOWS.items():
+        text = " → ".join(step.name for step in steps)
+        one = workflows.add_parser(name, help=text, description=f"{name}: {text}")
+        add = one.add_argument
+        add("source", help="folder of audio" if name in FROM_FOLDER else "manifest")
+        add("--name", help="of the manifest, metadata/NAME.json (default: the folder's name)")
+        add("--field", metavar="NAME", help="write the text to this field, where `text` is a human reference")
+        add(
+            "--shards",
+            type=positive,
+            metavar="N",
+            help="tasks of each array (default: what its batch file says; without "
+            "sbatch: what runs here at once)",
+        )
+        add("--at-once", type=positive, metavar="N", help="most tasks of an array that run at the same time")
+        add(
+            "--snapshot",
+            action="store_true",
+            help="run a copy of the code: later edits do not reach queued tasks",
+        )
+        add("--wait", action="store_true", help="come back when all is done, with the highest exit status")
+        add("--dry-run", action="store_true", help="print the lines and submit nothing")
+        for step in steps:
+            instead = f" (default: {step.defaults})" if step.defaults else ""
+            unless = "; without them it is left out" if step.on_request else ""
+            add(
+                f"--{step.flag}-args",
+                metavar="ARGS",
+                default="",
+                help=f"for the script of {step.launcher}{instead}{unless}",
+            )
+            add(
+                f"--{step.flag}-sbatch",
+                metavar="OPTIONS",
+                default="",
+                help=f"for the sbatch of {step.launcher}",
+            )
+    return arguments.parse_args(joined(sys.argv[1:]))
+
+
+def joined(words: list[str]) -> list[str]:
+    """Return the words with `--asr-args --timestamps` as one, since argparse takes the second for a flag of ours."""
+    whole: list[str] = []
+    for word in words:
+        if whole and re.fullmatch(r"--\w+[-_](args|sbatch)", whole[-1]):
+            whole[-1] += f"={word}"
+        else:
+            whole.append(word)
+    return whole
+
+
+def site_environment() -> dict[str, str]:
+    """Return the environment for sbatch: this one and what slurm/site.env says of SBATCH_*."""
+    if not Path("slurm/site.env").exists():
+        return dict(os.environ)
+    command = "set -a; source slurm/site.env >&2; env -0"
+    done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise CallError(
+            f"slurm/site.env: bash stops in it with status {done.returncode}; see its message above"
+        )
+    pairs = (entry.partition("=")[::2] for entry in os.fsdecode(done.stdout).split("\0"))
+    return {**os.environ, **{name: value for name, value in pairs if name.startswith("SBATCH_")}}
+
+
+def places(args: argparse.Namespace) -> dict[str, str]:
+    """Return what stands in the steps' arguments: source, manifest, its path without ending, and its name."""
+    if args.workflow in FROM_FOLDER:
+        if not Path(args.source).is_dir():
+            raise CallError(
+                f"{args.source}: no such folder; wanted a folder of audio (a manifest: `submit.py asr MANIFEST`)"
+            )
+        stem = f"metadata/{args.name or folder_name(args.source)}"
+        manifest = f"{stem}.json"
+    else:
+        if not Path(args.source).is_file():
+            raise CallError(f"{args.source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
+        stem = args.source.removesuffix(".json")
+    manifest = f"{stem}.json" if args.workflow == "corpus" else args.source
+    return {
+        "source": os.path.abspath(args.source),
+        "manifest": manifest,
+        "stem": stem,
+        "name": Path(stem).name,
+        "field": args.field or "",
+        "field_flag": f"--field={args.field}" if args.field else "",
+    }
+
+
+def main() -> int:
+    """Submit, print or run the workflow; return the exit status."""
+    args = parse_args()
+    if Path.cwd() != REPOSITORY:
+        raise CallError(f"{Path.cwd()} is not the repository; type: cd {shlex.quote(str(REPOSITORY))}")
+    if not Path("logs").is_dir():
+        raise CallError(
+            f"no folder logs/ in {Path.cwd()}: SLURM would let every job fail without a word; type: mkdir logs"
+        )
+    steps = WORKFLOWS[args.workflow]
+    wishes = {
+        step.name: Wish(
+            shlex.split(getattr(args, f"{step.flag}_args")), shlex.split(getattr(args, f"{step.flag}_sbatch"))
+        )
+        for step in steps
+    }
+    submission = Submission(
+        steps, places(args), wishes, site_environment(), on_cluster=shutil.which("sbatch") is not None
+    )
+    return submission.go(args)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,18 +1,19 @@
-"""Write what a manifest says as annotation files: speech, text and words of each recording, at their times in it.
+"""Write what a manifest says as annotation files: speech, text and words, at their times in each recording.
 
     python scripts/export.py metadata/corpus.json --format textgrid eaf rttm
 
-rttm and ctm make one file for the corpus, the others one file for each recording, named and foldered like the audio.
-Records that are windows of one recording (offset) come together in its file.
+rttm and ctm make one file for the corpus, the others one for each recording, named and foldered like the
+audio. Records that are windows of one recording (offset) come together in its file.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 from amela import cli
 from amela.errors import OK, CallError, run_main
@@ -29,43 +30,59 @@ class Recording(NamedTuple):
 
     name: str
     line: int
-    records: List[Record]
+    records: list[Record]
 
 
 def main() -> int:
     """Read the manifest twice: once for the names, once for the records; return the exit status."""
     parser = cli.parser(__doc__)
     parser.add_argument("manifest", help="JSON lines with `speech`, `asr_segments` or `text`")
-    parser.add_argument("--format", nargs="+", required=True, choices=[*CORPUS_FORMATS, *SUFFIXES],
-                        help="one or more of: rttm (speech), ctm (words), textgrid (Praat), eaf (ELAN), srt, vtt, "
-                        "audacity (labels)")
-    parser.add_argument("--output", metavar="DIR", help="folder to write to (default: output/<manifest's name>)")
-    parser.add_argument("--field", default="text", help="field with the text; timed segments are read from "
-                        "asr_segments for text, else from FIELD_segments")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        required=True,
+        choices=[*CORPUS_FORMATS, *SUFFIXES],
+        help="one or more of: rttm (speech), ctm (words), textgrid (Praat), eaf (ELAN), srt, vtt, "
+        "audacity (labels)",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder to write to (default: output/<manifest's name>)"
+    )
+    parser.add_argument("--field", default="text", help="field with the text, as given to asr.py")
     args = parser.parse_args()
     name = Path(args.manifest).stem
     output = make_folder(args.output or Path("output") / name)
     made: Counter[str] = Counter()
     with ExitStack() as stack:
-        corpus = {kind: stack.enter_context(write_aside(output / f"{name}.{kind}"))
-                  for kind in CORPUS_FORMATS if kind in args.format}
+        corpus = {
+            kind: stack.enter_context(write_aside(output / f"{name}.{kind}"))
+            for kind in CORPUS_FORMATS
+            if kind in args.format
+        }
         for recording in recordings(args.manifest):
             made += export(recording, args.format, args.field, output, corpus, args.manifest)
         if not made["speech"] + made["text"]:
-            raise CallError(f"{args.manifest}: found neither speech nor text in {made['recordings']} recordings, "
-                            f"wanted `speech` (vad.py) or `{args.field}` (asr.py) on the records")
+            raise CallError(
+                f"{args.manifest}: found neither speech nor text in {made['recordings']} recordings, "
+                f"wanted `speech` (vad.py) or `{args.field}` (asr.py) on the records"
+            )
     for kind in dict.fromkeys(args.format):
-        where = output / f"{name}.{kind}" if kind in CORPUS_FORMATS else f"{made[kind]} files in {output / kind}"
+        where = (
+            output / f"{name}.{kind}" if kind in CORPUS_FORMATS else f"{made[kind]} files in {output / kind}"
+        )
         log(f"{kind}: {where}")
     if "ctm" in args.format and made["no_words"]:
-        log(f"ctm: {made['no_words']} of {made['text']} segments have no word times and are left out: "
-            "a NeMo model keeps them with `asr.py --timestamps`")
+        log(
+            f"ctm: {made['no_words']} of {made['text']} segments have no word times and are left out: "
+            "a NeMo model keeps them with `asr.py --timestamps`"
+        )
     return OK
 
 
-def export(recording: Recording, formats: List[str], field: str, output: Path, corpus: Dict[str, Any],
-           manifest: str) -> Counter[str]:
-    """Write one recording in all formats; returns how many files, segments and words-less segments there were."""
+def export(
+    recording: Recording, formats: list[str], field: str, output: Path, corpus: dict[str, Any], manifest: str
+) -> Counter[str]:
+    """Write one recording in all formats; return the numbers of files, intervals and segments without words."""
     from media.labels import ctm_lines, rttm_lines
     from media.tiers import recording_tiers, segments
 
@@ -76,15 +93,18 @@ def export(recording: Recording, formats: List[str], field: str, output: Path, c
     count: Counter[str] = Counter(recordings=1)
     for tier in tiers:
         count[tier.kind] += len(tier.intervals)
-    count["no_words"] = sum(bool(part.get("text")) and not part.get("words")
-                            for record in recording.records for part in segments(record, field))
+    count["no_words"] = sum(
+        bool(part.get("text")) and not part.get("words")
+        for record in recording.records
+        for part in segments(record, field)
+    )
     if "rttm" in corpus:
         corpus["rttm"].writelines(rttm_lines(recording.name, tiers))
     if "ctm" in corpus:
         corpus["ctm"].writelines(ctm_lines(recording.name, tiers))
-    for kind in SUFFIXES:
+    for kind, suffix in SUFFIXES.items():
         if kind in formats:
-            path = output / kind / (recording.name + SUFFIXES[kind])
+            path = output / kind / (recording.name + suffix)
             make_folder(path.parent)
             with write_aside(path) as file:
                 file.write(content(kind, recording, tiers, field, path.parent))
@@ -112,10 +132,10 @@ def content(kind: str, recording: Recording, tiers: Iterable[Any], field: str, f
 
 
 def recordings(manifest: str) -> Iterator[Recording]:
-    """Yield the recordings of a manifest, each when its last record is read: memory holds the names, not the records."""
+    """Yield the recordings of a manifest, each when its last record is read: only names are held in memory."""
     left: Counter[str] = Counter(_source(record) for _, record in read_records(manifest))
     names = output_names(list(left))
-    waiting: Dict[str, Tuple[int, List[Record]]] = {}
+    waiting: dict[str, tuple[int, list[Record]]] = {}
     for index, record in read_records(manifest):
         source = _source(record)
         line, records = waiting.setdefault(source, (index + 1, []))
@@ -126,8 +146,8 @@ def recordings(manifest: str) -> Iterator[Recording]:
             yield Recording(names[source], line, records)
 
 
-def output_names(sources: List[str]) -> Dict[str, str]:
-    """Return a name for each audio file: its path below the folder all share, without its suffix where that is unique."""
+def output_names(sources: list[str]) -> dict[str, str]:
+    """Return a name for each audio file: its path below the shared folder, without suffix where that is unique."""
     if not sources:
         return {}
     root = os.path.commonpath([os.path.dirname(source) for source in sources])
@@ -137,8 +157,8 @@ def output_names(sources: List[str]) -> Dict[str, str]:
     return names if len(set(names.values())) == len(names) else whole  # a.wav, a.flac and a.wav.mp3
 
 
-def duration_s(records: List[Record]) -> float:
-    """Return the length of a recording: of its one record, or of the file itself where the records are windows."""
+def duration_s(records: list[Record]) -> float:
+    """Return the length of a recording: of its record, or of the file itself where the records are windows."""
     end_s = max((record.get("offset") or 0.0) + (record.get("duration") or 0.0) for record in records)
     path = records[0].get("audio_filepath")
     if path and os.path.exists(path) and any(record.get("offset") is not None for record in records):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, Optional
 
 from media.tiers import Tier, clean, layers
 
@@ -12,10 +12,10 @@ from media.tiers import Tier, clean, layers
 MIME_TYPES = {".wav": "audio/x-wav", ".mp3": "audio/mpeg", ".m4a": "audio/mp4", ".mp4": "video/mp4"}
 
 
-def eaf(tiers: Iterable[Tier], audio: Optional[str] = None, folder: str = ".") -> str:
-    """Return an .eaf of a recording for a file in `folder`: a tier a tier, and one more where annotations overlap.
+def eaf(tiers: Iterable[Tier], audio: str | None = None, folder: str = ".") -> str:
+    """Return an .eaf of a recording, for a file in `folder`: one more tier where annotations overlap.
 
-    Times are whole milliseconds. `audio` is linked absolutely and, for archives that move, relative to `folder`.
+    Times are whole milliseconds. `audio` is linked absolutely and, as archives move, relative to `folder`.
     """
     import pympi
 
@@ -36,4 +36,3 @@ def eaf(tiers: Iterable[Tier], audio: Optional[str] = None, folder: str = ".") -
                 document.add_annotation(name, start_ms, end_ms, label)
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     return head + str(pympi.Elan.to_string(document, pretty=True, encoding="unicode")) + "\n"
-

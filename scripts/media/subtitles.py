@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, List
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from media.tiers import Interval, clean, segments
 
@@ -11,14 +12,14 @@ MAX_CUE_CHARS = 84
 MAX_CUE_S = 7.0
 
 
-def cues(records: Iterable[Dict[str, Any]], field: str = "text") -> List[Interval]:
-    """Return the text of a recording in pieces one can read, by time; long segments are split where words have times.
+def cues(records: Iterable[dict[str, Any]], field: str = "text") -> list[Interval]:
+    """Return the text of a recording in pieces one can read; long segments are split where words have times.
 
     Speakers are named when there are several.
     """
     records = list(records)
     several = len({record.get("speaker") or "" for record in records}) > 1
-    found: List[Interval] = []
+    found: list[Interval] = []
     for record in records:
         offset_s = float(record.get("offset") or 0.0)
         prefix = f"{clean(record['speaker'])}: " if several and record.get("speaker") else ""
@@ -40,7 +41,7 @@ def subtitles(pieces: Iterable[Interval], kind: str) -> str:
     return str(document.to_string(kind, keep_ssa_tags=True))
 
 
-def _pieces(segment: Dict[str, Any]) -> Iterator[Interval]:
+def _pieces(segment: dict[str, Any]) -> Iterator[Interval]:
     text = clean(segment.get("text") or "")
     start_s, end_s = float(segment["start_s"]), float(segment["end_s"])
     words = segment.get("words") or []
@@ -49,7 +50,7 @@ def _pieces(segment: Dict[str, Any]) -> Iterator[Interval]:
     if not words or (len(text) <= MAX_CUE_CHARS and end_s - start_s <= MAX_CUE_S):
         yield Interval(start_s, end_s, text)
         return
-    line: List[Dict[str, Any]] = []
+    line: list[dict[str, Any]] = []
     for word in words:
         chars = sum(len(str(one.get("word"))) + 1 for one in line) + len(str(word.get("word")))
         if line and (chars > MAX_CUE_CHARS or word["end_s"] - line[0]["start_s"] > MAX_CUE_S):
@@ -59,7 +60,7 @@ def _pieces(segment: Dict[str, Any]) -> Iterator[Interval]:
     yield _joined(line)
 
 
-def _joined(words: List[Dict[str, Any]]) -> Interval:
+def _joined(words: list[dict[str, Any]]) -> Interval:
     text = clean(" ".join(str(word.get("word")) for word in words))
     return Interval(float(words[0]["start_s"]), float(words[-1]["end_s"]), text)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from media.tiers import Tier, layers
 
 
 def textgrid(tiers: Iterable[Tier], duration_s: float) -> str:
-    """Return a long TextGrid of a recording: an interval tier a tier, and one more where intervals overlap."""
+    """Return a long TextGrid of a recording, with one more tier where the intervals of a tier overlap."""
     from praatio.utilities.constants import INTERVAL_TIER, TextgridFormats
     from praatio.utilities.textgrid_io import getTextgridAsStr
 

@@ -1,0 +1,162 @@
+"use strict";
+// What all parts of the page share, then the tiles, histograms, shards, scores and failures.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+/** An element with properties and children; text goes in as text, never as markup. */
+function make(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name in node && typeof value !== "string") node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== undefined && child !== null));
+  return node;
+}
+
+function svg(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const count = (value) => Number(value).toLocaleString("en-US");
+const percent = (value, digits = 0) => (value === undefined || value === null ? "" : `${(100 * value).toFixed(digits)} %`);
+
+/** Seconds as people say them: 0.42 s, 12.3 s, 4:05 min, 3:02:11 h. */
+function span(seconds) {
+  if (seconds === undefined || seconds === null) return "";
+  if (seconds < 59.95) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
+  const whole = Math.round(seconds);
+  const pad = (value) => String(value).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)} h` : `${minutes}:${pad(whole % 60)} min`;
+}
+
+/** A place in time, for the axis and the clock. */
+function clock(seconds, digits) {
+  const scale = 10 ** digits;
+  const at = Math.max(0, Math.round(seconds * scale) / scale);
+  const rest = (at % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
+  const minutes = Math.floor(at / 60);
+  return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+}
+
+const tick = (value, unit) => (unit === "s" ? span(value).replace(/\.0+ /, " ").replace(/:00( min| h)$/, "$1") : `${Math.round(100 * value)} %`);
+
+function drawTiles() {
+  for (const tile of data.tiles) {
+    byId("tiles").append(make("div", {}, make("dt", {}, tile.label),
+      make("dd", { class: tile.bad ? "bad" : null }, tile.value, tile.note ? make("small", {}, tile.note) : null)));
+  }
+}
+
+/** A histogram: bars of equal width, ticks at bin edges, the median as a line. */
+function histogram(chart) {
+  const [width, height, left, bottom] = [420, 210, 1, 26];
+  const { edges, counts } = chart;
+  const step = (width - left) / counts.length;
+  const top = Math.max(...counts, 1);
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height + bottom}`, role: "img", "aria-label": `${chart.title}: ${chart.note}` });
+  root.append(svg("line", { class: "rule", x1: 0, x2: width, y1: height, y2: height }));
+  counts.forEach((value, index) => {
+    const tall = value ? Math.max(1.5, (value / top) * (height - 26)) : 0;
+    const bar = svg("rect", { class: "bar", x: left + index * step + 0.75, y: height - tall, width: Math.max(1, step - 1.5), height: tall, rx: 1.5 });
+    bar.append(svg("title", {}, `${tick(edges[index], chart.unit)} to ${tick(edges[index + 1], chart.unit)}: ${count(value)}`));
+    root.append(bar);
+  });
+  const every = Math.ceil(counts.length / 5);
+  edges.forEach((edge, index) => {
+    if (index % every) return;
+    const anchor = index === 0 ? "start" : index === counts.length ? "end" : "middle";
+    root.append(svg("text", { x: left + index * step, y: height + 20, "text-anchor": anchor }, tick(edge, chart.unit)));
+  });
+  const bin = counts.findIndex((_, index) => chart.median <= edges[index + 1]);
+  if (bin >= 0) {
+    const part = (chart.median - edges[bin]) / (edges[bin + 1] - edges[bin] || 1);
+    const x = left + (bin + Math.min(1, Math.max(0, part))) * step;
+    root.append(svg("line", { class: "mid", x1: x, x2: x, y1: 19, y2: height }));
+    root.append(svg("text", { class: "midtext", x, y: 13, "text-anchor": x > width - 75 ? "end" : x < 75 ? "start" : "middle" }, `median ${tick(chart.median, chart.unit)}`));
+  }
+  return make("figure", {}, make("figcaption", {}, chart.title, make("small", {}, chart.note)), root);
+}
+
+function table(node, columns, rows) {
+  const numeric = (column) => (rows.some((row) => row[column] !== "" && isNaN(parseFloat(row[column]))) ? "" : "num");
+  const kinds = columns.map((_, index) => numeric(index));
+  node.append(make("thead", {}, make("tr", {}, ...columns.map((name, index) => make("th", { class: kinds[index], scope: "col" }, name)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, index) => make("td", { class: kinds[index] }, cell))))));
+}
+
+const SHARDS_SHOWN = 16;
+
+/** Shards of one stage, with a bar for speed; the first ones, the rest on demand. */
+function drawStage(stage) {
+  const fastest = Math.max(...stage.shards.map((shard) => shard.speed || 0), 1e-9);
+  const body = make("tbody");
+  const fill = (rows) => body.append(...rows.map((shard) => make("tr", {},
+    make("td", { class: "num" }, String(shard.shard)), make("td", { class: "num" }, count(shard.done)),
+    make("td", { class: shard.failed ? "num bad" : "num" }, count(shard.failed)), make("td", { class: "num" }, count(shard.left)),
+    make("td", { class: "num" }, span(shard.audio_s)), make("td", { class: "num" }, shard.speed ? `${shard.speed < 10 ? shard.speed.toFixed(1) : count(Math.round(shard.speed))} ×` : ""),
+    make("td", {}, make("span", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${(100 * (shard.speed || 0)) / fastest}%` }))),
+    make("td", {}, shard.state))));
+  const heads = ["Shard", "Done", "Failed", "Left", "Audio", "× real time", "", "State"];
+  const grid = make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((name, index) => make("th", { scope: "col", class: index < 6 ? "num" : null }, name)))), body);
+  fill(stage.shards.slice(0, SHARDS_SHOWN));
+  const more = make("button", { type: "button", hidden: stage.shards.length <= SHARDS_SHOWN }, `Show all ${count(stage.shards.length)} shards`);
+  more.addEventListener("click", () => { fill(stage.shards.slice(SHARDS_SHOWN)); more.remove(); });
+  byId("stages").append(make("h3", {}, stage.stage), make("p", { class: "note" }, stage.note), make("div", { class: "wide" }, grid), make("p", {}, more));
+}
+
+function drawFailures() {
+  byId("failed").hidden = !data.failures.length;
+  for (const failure of data.failures) {
+    const rows = failure.files.map((file) => make("li", {}, make("strong", {}, file.name), ` ${file.message}`));
+    byId("failures").append(make("details", { open: data.failures.length < 4 }, make("summary", {}, make("strong", {}, failure.kind), ` ${count(failure.count)} in ${failure.stage}`),
+      make("ul", { class: "note" }, ...rows, failure.count > failure.files.length ? make("li", {}, `and ${count(failure.count - failure.files.length)} more: status.py --errors lists all`) : null)));
+  }
+}
+
+/** Light, dark, or as the system says. */
+function themes() {
+  const kept = () => { try { return localStorage.getItem("amela-theme"); } catch { return null; } };
+  const names = { "": "Theme: system", light: "Theme: light", dark: "Theme: dark" };
+  const set = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    byId("theme").textContent = names[theme];
+    try { localStorage.setItem("amela-theme", theme); } catch { /* pages opened from disk may have no storage */ }
+    document.dispatchEvent(new Event("themechange"));
+  };
+  byId("theme").addEventListener("click", () => set({ "": "light", light: "dark", dark: "" }[document.documentElement.dataset.theme || ""]));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
+  set(names[kept()] ? kept() : "");
+}
+
+function copies(button, source) {
+  button.addEventListener("click", async () => {
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+    } catch { // pages opened from disk may not use the clipboard: select, and let the old command copy
+      getSelection().selectAllChildren(source);
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = said; }, 1500);
+  });
+}
+
+themes();
+drawTiles();
+byId("charts").append(...data.charts.map(histogram));
+byId("spread").hidden = !data.charts.length;
+byId("scores").hidden = !data.metrics.rows.length;
+table(byId("metrics"), data.metrics.columns, data.metrics.rows);
+byId("run").hidden = !data.stages.length;
+data.stages.forEach(drawStage);
+drawFailures();
+copies(byId("copy-methods"), byId("prose"));
+copies(byId("copy-bibtex"), byId("bibtex"));

@@ -1,0 +1,121 @@
+"""What one pass over a manifest gathers for the page: totals, values of the charts, rows of the table."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from media.report.examples import thousandths
+from media.report.page import shown
+from media.tiers import clean, segments, segments_field
+
+MAX_TEXT = 4_000  # characters of one text in the table
+
+
+class Corpus:
+    """What one pass over a manifest gathers: totals, the values of the charts, and the rows of the table."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        self.records = self.words = self.no_speech = self.truncated = 0
+        self.windows = False
+        self.speech_s: float | None = None
+        self.durations, self.ratios, self.wers = array("d"), array("d"), array("d")
+        self.asr: Counter[str] = Counter()
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.lines: list[int] = []  # of the rows, in the manifest
+
+    def add(
+        self,
+        line: int,
+        record: dict[str, Any],
+        score: tuple[float | None, str | None],
+        error: str | None,
+        in_table: bool,
+    ) -> None:
+        """Count a record, and keep it as a row of the table."""
+        row = table_row(record, self.field, score, error)
+        self.records += 1
+        self.windows = self.windows or record.get("offset") is not None
+        if record.get("duration") is not None:
+            self.durations.append(record["duration"])
+        if "r" in row:
+            self.ratios.append(row["r"])
+        if record.get("speech") is not None:
+            spoken_s = sum(part["end_s"] - part["start_s"] for part in record["speech"])
+            self.speech_s = (self.speech_s or 0.0) + spoken_s
+        if score[0] is not None:
+            self.wers.append(score[0])
+        self.words += len(str(record.get(self.field) or "").split())
+        flags = row.get("f", [])
+        self.no_speech += "no_speech" in flags or record.get("speech") == []
+        self.truncated += "truncated" in flags
+        made_by = record.get(asr_field(self.field))
+        if isinstance(made_by, dict):
+            settings = {name: value for name, value in made_by.items() if name != "flags"}
+            self.asr[repr(settings)] += 1
+            self.settings[repr(settings)] = settings
+        if in_table:
+            self.rows.append(row)
+            self.lines.append(line)
+
+
+def asr_field(field: str) -> str:
+    """Return the field that says what made a text field."""
+    return "asr" if field == "text" else f"{field}_asr"
+
+
+def table_row(
+    record: dict[str, Any], field: str, score: tuple[float | None, str | None], error: str | None
+) -> dict[str, Any]:
+    """Return a record as the page's scripts read it; what is unknown is left out. Times of parts in ms.
+
+    n name, a has audio, d duration (s), o offset (s), s speech, r its share, t timed texts, x text without
+    times, k speaker, w word error rate, ref reference, f flags, e error.
+    """
+    duration_s, speech = record.get("duration"), record.get("speech")
+    flags = (record.get(asr_field(field)) or {}).get("flags")
+    row: dict[str, Any] = {
+        "n": record.get("audio_filepath") or str(record.get("id")),
+        "a": int("audio_filepath" in record),
+        "d": duration_s,
+        "o": record.get("offset"),
+        "w": score[0],
+        "e": error,
+        "f": flags or None,
+    }
+    row["k"] = clean(record["speaker"]) if record.get("speaker") else None
+    if speech is not None:
+        row["s"] = [round(1000 * part[edge]) for part in speech for edge in ("start_s", "end_s")]
+        if duration_s:
+            row["r"] = round(
+                min(1.0, sum(part["end_s"] - part["start_s"] for part in speech) / duration_s), 4
+            )
+    text = clean(record.get(field) or "")
+    if record.get(segments_field(field)) and len(text) <= MAX_TEXT:
+        row["t"] = thousandths((part, clean(part.get("text") or "")) for part in segments(record, field))
+    elif text:
+        row["x"] = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"
+    if score[1]:
+        row["ref"] = clean(score[1])[:MAX_TEXT]
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def name_rows(rows: list[dict[str, Any]], output: Path) -> str:
+    """Shorten the names to paths below the folder all share; return its address as seen from the page."""
+    folders = [os.path.dirname(row["n"]) for row in rows if row["a"]]
+    root = os.path.commonpath(folders) if folders else "/"
+    for row in rows:
+        name = os.path.relpath(row["n"], root) if row["a"] else row["n"]
+        row["n"] = shown(name)
+        if row["n"] != name:  # not UTF-8: a browser could not make the address of it
+            row["h"] = quote(os.fsencode(name))
+        if row.pop("a") == 0:
+            row["a"] = 0
+    base = os.path.relpath(root, os.path.dirname(os.path.abspath(output)))
+    return quote(os.fsencode(base)) + "/"

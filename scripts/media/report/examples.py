@@ -1,0 +1,110 @@
+"""Which records the page plays, and their sound: short excerpts as FLAC, exact to the sample in any browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from typing import Any
+
+RATE_HZ = 16_000
+EXCERPT_S = 30.0  # longer records are shown by their densest stretch of this length
+BUDGET_BYTES = 12 * 2**20  # of FLAC in all; base64 makes it a third more
+MARGIN_S = 0.25  # before the first speech of an excerpt
+
+
+def choose(rows: list[dict[str, Any]], wanted: int) -> list[tuple[int, str]]:
+    """Return up to 3 * wanted (index of row, why), in the order to try them: telling ones, then a spread."""
+    usable = [index for index, row in enumerate(rows) if not row.get("e") and row.get("d")]
+    picked: dict[int, str] = {}
+
+    def pick(ordered: list[int], why: str, share: float) -> None:
+        left = max(1, round(share * wanted))
+        for index in ordered:
+            if left and index not in picked:
+                picked[index] = why
+                left -= 1
+
+    scored = sorted(
+        (index for index in usable if "w" in rows[index]), key=lambda index: float(-rows[index]["w"])
+    )
+    if scored:
+        middle = (
+            sorted(scored, key=lambda index: abs(scored.index(index) - len(scored) // 2))
+            if len(scored) < 1000
+            else scored[len(scored) // 2 :]
+        )
+        pick(scored, "highest WER", 0.3)
+        pick(middle, "median WER", 0.2)
+        pick(scored[::-1], "lowest WER", 0.15)
+    silent = [index for index in usable if rows[index].get("s") == []]
+    pick(silent, "no speech found", 0.1)
+    pick([index for index in usable if rows[index].get("f")], "flagged", 0.1)
+    by_length = sorted(usable, key=lambda index: float(rows[index]["d"]))
+    pick(by_length[::-1], "longest", 0.1)
+    pick([index for index in by_length if rows[index].get("s") != []], "shortest", 0.1)
+    step = max(1, len(usable) // max(1, 2 * wanted))
+    pick(usable[step // 2 :: step], "sample", 2.0)
+    return list(picked.items())[: 3 * wanted]
+
+
+def densest(speech: list[dict[str, float]], duration_s: float, length_s: float = EXCERPT_S) -> float:
+    """Return the start (s) of the stretch of `length_s` with the most speech; 0 where all fits."""
+    if duration_s <= length_s or not speech:
+        return 0.0
+    best_s, start_s, first = -1.0, 0.0, 0
+    covered = 0.0
+    for last, part in enumerate(speech):  # a window that ends with each segment in turn
+        covered += part["end_s"] - part["start_s"]
+        while speech[first]["start_s"] < part["end_s"] - length_s and first < last:
+            covered -= speech[first]["end_s"] - speech[first]["start_s"]
+            first += 1
+        if covered > best_s:
+            best_s, start_s = covered, speech[first]["start_s"] - MARGIN_S
+    return round(max(0.0, min(start_s, duration_s - length_s)), 3)
+
+
+def embed(record: dict[str, Any], why: str, row: int, field: str) -> dict[str, Any] | None:
+    """Return an example with its sound as base64 FLAC (16 kHz, mono), None where it cannot be read."""
+    import soundfile
+
+    from media.audio import AudioError, load_mono
+    from media.tiers import clean, segments
+
+    duration_s = float(record["duration"])
+    start_s = densest(record.get("speech") or [], duration_s)
+    length_s = min(duration_s, EXCERPT_S)
+    whole = record.get("offset") is None and length_s == duration_s
+    try:
+        samples = load_mono(
+            record["audio_filepath"],
+            RATE_HZ,
+            (record.get("offset") or 0.0) + start_s,
+            None if whole else length_s,
+            record.get("channel"),
+        )
+    except (AudioError, OSError):
+        return None
+    if not len(samples):
+        return None
+    file = io.BytesIO()
+    soundfile.write(file, samples.clip(-1.0, 1.0), RATE_HZ, format="FLAC", subtype="PCM_16")
+    end_s = start_s + len(samples) / RATE_HZ
+    parts = [part for part in segments(record, field) if part["start_s"] < end_s and part["end_s"] > start_s]
+    words = [word for part in parts for word in part.get("words") or []]
+    return {
+        "row": row,
+        "why": why,
+        "start_s": start_s,
+        "duration_s": round(len(samples) / RATE_HZ, 4),
+        "segments": thousandths((part, clean(part.get("text") or "")) for part in parts),
+        "words": thousandths((word, clean(word.get("word") or "")) for word in words),
+        "audio": base64.b64encode(file.getvalue()).decode(),
+    }
+
+
+def thousandths(parts: Iterable[tuple[dict[str, Any], str]]) -> list[list[Any]]:
+    """Return [start in ms, end in ms, text] of each part that has a text."""
+    return [
+        [round(1000 * part["start_s"]), round(1000 * part["end_s"]), text] for part, text in parts if text
+    ]

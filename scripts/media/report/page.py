@@ -1,0 +1,63 @@
+"""The report as one self-contained HTML page: a template, a style, scripts, and one JSON object."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("charts.js", "sound.js", "viewer.js", "table.js")
+
+
+def shown(text: object) -> str:
+    """Return text that can be shown: file names that are not UTF-8 get their bytes as escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def page(data: dict[str, Any], texts: dict[str, str]) -> str:
+    """Return the page. `data` goes to the scripts as JSON; `texts` are HTML for TITLE, LEAD, METHODS …
+
+    Nothing from outside becomes markup: `<` is escaped in the JSON, and the scripts insert text as text only.
+    """
+    parts = {
+        **texts,
+        "STYLE": _read("style.css"),
+        "SCRIPT": "\n".join(_read(name) for name in SCRIPTS),
+        "DATA": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    whole = re.sub(r"@([A-Z]+)@", lambda found: parts[found.group(1)], _read("page.html"))
+    return shown(whole)
+
+
+def paragraphs(texts: list[str]) -> str:
+    """Return escaped paragraphs."""
+    return "".join(f"<p>{html.escape(text)}</p>" for text in texts)
+
+
+def items(texts: list[str]) -> str:
+    """Return escaped list items; web addresses become links."""
+    linked = (
+        re.sub(r"(https://[^\s<]+[^\s<.,;])", r'<a href="\1">\1</a>', html.escape(text)) for text in texts
+    )
+    return "".join(f"<li>{text}</li>" for text in linked)
+
+
+def settings(stages: list[dict[str, Any]]) -> str:
+    """Return the settings and versions of each stage as definition lists."""
+    blocks = []
+    for stage in stages:
+        rows = {**stage["settings"], **stage["versions"]}
+        lines = "".join(
+            f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(shown(value))}</dd>"
+            for name, value in rows.items()
+            if value is not None
+        )
+        blocks.append(f'<h3>{html.escape(stage["stage"])}</h3><dl class="settings">{lines}</dl>')
+    return "".join(blocks) or "<p>No stage has left its settings beside the manifest.</p>"
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")

@@ -1,0 +1,67 @@
+"""The parts of the page that are not code of its own: tiles, charts, the sentence under the title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from media.report.figures import histogram, spoken
+
+
+def tiles(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers at the top of the page, each with its unit and a note."""
+    found = [
+        {"label": facts["noun"].capitalize(), "value": f"{facts['records']:,}"},
+        {"label": "Audio", "value": _hours(facts["audio_s"])},
+    ]
+    if facts["speech_s"] is not None:
+        share = facts["speech_s"] / facts["audio_s"] if facts["audio_s"] else 0.0
+        found.append(
+            {
+                "label": "Speech",
+                "value": _hours(facts["speech_s"]),
+                "note": f"{share:.0%} of the audio".replace("%", " %"),
+            }
+        )
+    if facts["asr"] or facts["words"]:
+        note = f"{facts['no_speech']:,} without speech" if facts["no_speech"] else None
+        found.append({"label": "Words", "value": f"{facts['words']:,}", "note": note})
+    if facts["scores"]:
+        first = facts["scores"][0]
+        between = f"95 % interval {100 * first['wer_low']:.1f} to {100 * first['wer_high']:.1f} %"
+        found.append({"label": "Word error rate", "value": f"{100 * first['wer']:.1f} %", "note": between})
+    failed = sum(facts["failures"].values())
+    found.append({"label": "Failures", "value": f"{failed:,}", "bad": failed > 0})
+    return found
+
+
+def lead(facts: dict[str, Any]) -> str:
+    """Return the sentence under the title."""
+    parts = []
+    if facts["vad"].get("engine"):
+        parts.append(
+            "speech found by " + {"ten": "TEN-VAD", "silero": "Silero VAD"}.get(facts["vad"]["engine"], "VAD")
+        )
+    for asr in facts["asr"][:1]:
+        by = "PocketSphinx" if asr.get("backend") == "pocketsphinx" else asr.get("model")
+        parts.append(f"transcribed by {by}")
+    text = ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else "No stage has run on this manifest yet."
+
+
+def charts(
+    durations: Sequence[float], ratios: Sequence[float], wers: Sequence[float], noun: str
+) -> list[dict[str, Any]]:
+    """Return the histograms that there are values for."""
+    found = []
+    if len(durations):
+        found.append(histogram(f"Duration of {noun}", "s", durations))
+    if len(ratios):
+        found.append(histogram("Speech in each, share of its duration", "%", ratios))
+    if len(wers):
+        found.append(histogram("Word error rate of each", "%", wers))
+    return found
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.0f} h" if seconds >= 360_000 else spoken(seconds)

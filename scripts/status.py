@@ -21,24 +21,54 @@ from amela.progress import clock
 from amela.state import stage_folders
 from amela.summary import StageSummary, age_s, errors, summaries
 
-HEADER = f"{'shard':>9}  {'state':8} {'done':>8} {'failed':>7} {'left':>8} {'hours':>8} {'x real time':>11} {'ETA':>9}  where"
+HEADER = "    shard  state        done  failed     left    hours x real time       ETA  where"
 ORDER = ("running", "stale", "failed", "stopped", "waiting", "done")
 
 
 def table(stage: StageSummary, limit: int) -> str:
-    """Return a stage as text: totals, then its shards, those that need a look first; done ones only counted."""
+    """Return a stage as text: totals, then its shards, those that need a look first; done ones only
+    counted.
+    """
     totals = stage.totals()
-    head = (f"{stage.stage}: {stage.todo} of {stage.records} records in deal {stage.deal} (job {stage.job}), "
-            f"field `{stage.field}`")
-    rows = [head, HEADER, _row("all", "", totals["done"], totals["failed"], totals["left"], totals["audio_s"],
-                               totals["x_real_time"], totals["eta_s"], "")]
-    shards = sorted((shard for shard in stage.shards if shard.state != "done" or len(stage.shards) <= limit),
-                    key=lambda shard: (ORDER.index(shard.state), shard.shard))
+    head = (
+        f"{stage.stage}: {stage.todo} of {stage.records} records in deal {stage.deal} (job {stage.job}), "
+        f"field `{stage.field}`"
+    )
+    rows = [
+        head,
+        HEADER,
+        _row(
+            "all",
+            "",
+            totals["done"],
+            totals["failed"],
+            totals["left"],
+            totals["audio_s"],
+            totals["x_real_time"],
+            totals["eta_s"],
+            "",
+        ),
+    ]
+    shards = sorted(
+        (shard for shard in stage.shards if shard.state != "done" or len(stage.shards) <= limit),
+        key=lambda shard: (ORDER.index(shard.state), shard.shard),
+    )
     for shard in shards[:limit]:
         beat = shard.beat
         where = f"{beat['host']}, {age_s(beat):.0f} s ago" if beat else ""
-        rows.append(_row(f"{shard.shard}/{len(stage.shards)}", shard.state, shard.done, shard.failed, shard.left,
-                         shard.audio_s, shard.x_real_time, shard.eta_s, where))
+        rows.append(
+            _row(
+                f"{shard.shard}/{len(stage.shards)}",
+                shard.state,
+                shard.done,
+                shard.failed,
+                shard.left,
+                shard.audio_s,
+                shard.x_real_time,
+                shard.eta_s,
+                where,
+            )
+        )
     hidden = len(stage.shards) - len(shards[:limit])
     if hidden:
         rows.append(f"{'':9}  … and {hidden} more shards")
@@ -48,13 +78,19 @@ def table(stage: StageSummary, limit: int) -> str:
 
 
 def _row(name, state, done, failed, left, audio_s, speed, eta_s, where) -> str:
-    return (f"{name:>9}  {state:8} {done:>8} {failed:>7} {left:>8} {audio_s / 3600:>8.2f} "
-            f"{f'{speed:.1f}' if speed else '':>11} {clock(eta_s) if eta_s is not None else '':>9}  {where}").rstrip()
+    return (
+        f"{name:>9}  {state:8} {done:>8} {failed:>7} {left:>8} {audio_s / 3600:>8.2f} "
+        f"{f'{speed:.1f}' if speed else '':>11} {clock(eta_s) if eta_s is not None else '':>9}  {where}"
+    ).rstrip()
 
 
 def as_dict(stage: StageSummary) -> dict:
     """Return a stage as JSON wants it."""
-    return {**stage._asdict(), "totals": stage.totals(), "shards": [shard._asdict() for shard in stage.shards]}
+    return {
+        **stage._asdict(),
+        "totals": stage.totals(),
+        "shards": [shard._asdict() for shard in stage.shards],
+    }
 
 
 def show(args) -> None:
@@ -65,8 +101,11 @@ def show(args) -> None:
     if args.errors:
         for folder in stage_folders(args.manifest):
             for error in errors(folder) if args.stage in (None, folder.name) else []:
-                print(json.dumps({"stage": folder.name, **error}, ensure_ascii=True) if args.json else
-                      f"{folder.name}: {printable(error['key'])}: {error['class']}: {error['message']}")
+                print(
+                    json.dumps({"stage": folder.name, **error}, ensure_ascii=True)
+                    if args.json
+                    else f"{folder.name}: {printable(error['key'])}: {error['class']}: {error['message']}"
+                )
     elif args.json:
         print(json.dumps([as_dict(stage) for stage in stages], indent=2))
     else:

@@ -1,4 +1,6 @@
-"""Arrays of tasks without SLURM, as fast as fork: the variables sbatch sets, a process a task, and things to kill."""
+"""Arrays of tasks without SLURM, as fast as fork: the variables sbatch sets, a process a task, and things to
+kill.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,17 @@ BEAT_S = 0.5
 class Task:
     """One attempt of one task of an array, running the toy stage in a process of its own."""
 
-    def __init__(self, argv, job=None, index=None, indices=(), restart=0, log=os.devnull, main=toy_stage.main):
-        self.argv, self.job, self.index, self.indices, self.restart, self.log = argv, job, index, indices, restart, log
+    def __init__(
+        self, argv, job=None, index=None, indices=(), restart=0, log=os.devnull, main=toy_stage.main
+    ):
+        self.argv, self.job, self.index, self.indices, self.restart, self.log = (
+            argv,
+            job,
+            index,
+            indices,
+            restart,
+            log,
+        )
         self.main = main
         self.status = None
         self.pid = os.fork()
@@ -44,10 +55,16 @@ class Task:
                 del os.environ[name]
             if self.job is not None:
                 os.environ.update(
-                    AMELA_LAUNCHER="slurm/toy.slurm", AMELA_LOCAL_SBATCH="1", SLURM_JOB_ID=str(self.job),
-                    SLURM_ARRAY_JOB_ID=str(self.job), SLURM_ARRAY_TASK_ID=str(self.index),
-                    SLURM_ARRAY_TASK_COUNT=str(len(self.indices)), SLURM_ARRAY_TASK_MIN=str(min(self.indices)),
-                    SLURM_ARRAY_TASK_MAX=str(max(self.indices)), SLURM_RESTART_COUNT=str(self.restart))
+                    AMELA_LAUNCHER="slurm/toy.slurm",
+                    AMELA_LOCAL_SBATCH="1",
+                    SLURM_JOB_ID=str(self.job),
+                    SLURM_ARRAY_JOB_ID=str(self.job),
+                    SLURM_ARRAY_TASK_ID=str(self.index),
+                    SLURM_ARRAY_TASK_COUNT=str(len(self.indices)),
+                    SLURM_ARRAY_TASK_MIN=str(min(self.indices)),
+                    SLURM_ARRAY_TASK_MAX=str(max(self.indices)),
+                    SLURM_RESTART_COUNT=str(self.restart),
+                )
             beats.BEAT_S = BEAT_S
             sys.argv = ["toy_stage.py", *map(str, self.argv)]
             run_main(self.main)
@@ -95,7 +112,9 @@ class Task:
 
 
 def run_array(argv, job, indices, at_once=6, harm=None, rng=None, log=os.devnull):
-    """Run the tasks of an array, at most `at_once` together; `harm(task)` is called now and then. Return statuses."""
+    """Run the tasks of an array, at most `at_once` together; `harm(task)` is called now and then. Return
+    statuses.
+    """
     waiting, running, statuses = list(indices), [], {}
     while waiting or running:
         while waiting and len(running) < at_once:

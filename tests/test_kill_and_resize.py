@@ -1,4 +1,6 @@
-"""The property to own: kill anything anywhere, change the array's size, merge in between: the bytes are the same."""
+"""The property to own: kill anything anywhere, change the array's size, merge in between: the bytes are the
+same.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ import random
 import shutil
 
 import pytest
-from arrays import Task, do_harm, run_array
 
 from amela.deals import read_deals
 from amela.merge import merge
 from amela.state import stage_folder
 from amela.summary import errors
+from arrays import Task, do_harm, run_array
 
 ROUNDS = int(os.environ.get("AMELA_ROUNDS", "200"))
 CHUNK = 10
@@ -46,7 +48,9 @@ def uninterrupted(manifest, folder):
 
 
 def one_round(seed, folder):
-    """Harm arrays of changing size at random, then let one finish; return what was made, expected and went wrong."""
+    """Harm arrays of changing size at random, then let one finish; return what was made, expected and went
+    wrong.
+    """
     rng = random.Random(seed)
     manifest = folder / f"round_{seed}.json"
     bad = make_manifest(manifest, rng)
@@ -61,7 +65,9 @@ def one_round(seed, folder):
         indices = list(range(size))
         latest = read_deals(stage_folder(manifest, "toy"))
         if latest and rng.random() < 0.4:  # only a part, which joins the latest deal
-            indices = sorted(rng.sample(range(latest[-1].num_shards), rng.randrange(1, latest[-1].num_shards + 1)))
+            indices = sorted(
+                rng.sample(range(latest[-1].num_shards), rng.randrange(1, latest[-1].num_shards + 1))
+            )
         run_array(argv, next(JOBS), indices, harm=lambda task: do_harm(task, rng), rng=rng, log=log)
         if rng.random() < 0.5 and read_deals(stage_folder(manifest, "toy")):
             merge(manifest, "toy", max_error_rate=1)

@@ -1,4 +1,6 @@
-"""Heartbeats: each task replaces one small file every 30 s, so that others see who is at work without SLURM's help."""
+"""Heartbeats: each task replaces one small file every 30 s, so that others see who is at work without SLURM's
+help.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import List, Optional
 
 from amela.files import StrPath, make_folder, write_aside
 from amela.manifest import Record
@@ -19,8 +20,13 @@ RUNNING = "running"
 
 def whereabouts() -> Record:
     """Return where and when this is, so that others can tell whether this process lives."""
-    return {"time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), "pid_space": _pid_space(),
-            "process_start": _process_start(os.getpid())}
+    return {
+        "time": time.time(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_space": _pid_space(),
+        "process_start": _process_start(os.getpid()),
+    }
 
 
 def write_beat(path: StrPath, beat: Record) -> None:
@@ -30,7 +36,7 @@ def write_beat(path: StrPath, beat: Record) -> None:
         json.dump({**beat, **whereabouts(), "every_s": BEAT_S}, file)
 
 
-def read_beats(folder: Path) -> List[Record]:
+def read_beats(folder: Path) -> list[Record]:
     """Return the heartbeats of a stage's state with their `path`, the task that started first comes first."""
     beats = []
     for path in (folder / "beats").glob("*.json"):
@@ -43,15 +49,17 @@ def read_beats(folder: Path) -> List[Record]:
 
 
 def is_alive(beat: Record) -> bool:
-    """Tell whether a task still runs: by its process where that can be seen from here, else by the beat's age."""
+    """Tell whether a task still runs: by its process where that can be seen from here, else by the beat's
+    age.
+    """
     if beat["state"] != RUNNING:
         return False
     if can_see(beat):
-        return _process_start(int(beat["pid"])) == beat["process_start"]
+        return bool(_process_start(int(beat["pid"])) == beat["process_start"])
     return time.time() - float(beat["time"]) < STALE_AFTER * float(beat["every_s"])
 
 
-def _pid_space() -> Optional[str]:
+def _pid_space() -> str | None:
     """Return which process table this is: containers and namespaces of one host have their own."""
     try:
         return os.readlink("/proc/self/ns/pid")
@@ -59,7 +67,7 @@ def _pid_space() -> Optional[str]:
         return None
 
 
-def _process_start(pid: int) -> Optional[str]:
+def _process_start(pid: int) -> str | None:
     """Return when a process started, as the system counts; None where it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

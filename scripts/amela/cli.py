@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that takes `--two_words` as `--two-words` and sorts its arguments into two kinds.
 
-    `add_argument` adds a *setting*, which changes results: it is frozen in the deal and stands in `args.settings`.
-    `add_speed_argument` adds one that does not (device, batch seconds): it may differ between attempts.
+    `add_argument` adds a *setting*, which changes results: it is frozen in the deal and stands in
+    `args.settings`. `add_speed_argument` adds one that does not (device, batch seconds): it may differ
+    between attempts.
     """
 
-    def __init__(self, doc: Optional[str] = None, **kwargs: Any) -> None:
+    def __init__(self, doc: str | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("description", doc)
         kwargs.setdefault("formatter_class", _Formatter)
         super().__init__(allow_abbrev=False, **kwargs)
         self._speed: set[str] = {"help"}
-        self._tail: Optional[argparse.Action] = None
+        self._tail: argparse.Action | None = None
         self.takes_num_tasks = False
 
     def add_speed_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
@@ -29,12 +31,18 @@ class Parser(argparse.ArgumentParser):
         self._speed.add(action.dest)
         return action
 
-    def parse_known_args(self, args: Optional[Sequence[str]] = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """Parse with `--two_words` read as `--two-words`; adds `args.settings`, a dict of the settings."""
         if self.takes_num_tasks and self._tail is None:  # the last positional, after those of the script
             self._tail = self.add_speed_argument(
-                "num_tasks", nargs="?", type=positive, metavar="NUM_TASKS",
-                help="number of shards of the split to join, as --num-shards")
+                "num_tasks",
+                nargs="?",
+                type=positive,
+                metavar="NUM_TASKS",
+                help="number of shards of the split to join, as --num-shards",
+            )
         words = [_kebab(word) for word in (sys.argv[1:] if args is None else args)]
         parsed, rest = super().parse_known_args(words, namespace)
         if self._subparsers is None:
@@ -46,9 +54,13 @@ class Parser(argparse.ArgumentParser):
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Shows the description as written, and the default of each argument that has one."""
 
-    def _get_help_string(self, action: argparse.Action) -> Optional[str]:
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
-        quiet = action.default in (None, False, argparse.SUPPRESS, "") or "default" in text or not action.option_strings
+        quiet = (
+            action.default in (None, False, argparse.SUPPRESS, "")
+            or "default" in text
+            or not action.option_strings
+        )
         return text if quiet else text + " (default: %(default)s)"
 
 
@@ -56,10 +68,12 @@ def _kebab(word: str) -> str:
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
+    if " " in flag:  # not a flag: several words in one, for another program
+        return word
     return flag.replace("_", "-") + equals + value
 
 
-def parser(doc: Optional[str]) -> Parser:
+def parser(doc: str | None) -> Parser:
     """Return a plain parser whose description is the script's docstring."""
     return Parser(doc)
 
@@ -96,7 +110,7 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def stage_parser(doc: Optional[str], batch_size: int = 1, workers: int = 1) -> Parser:
+def stage_parser(doc: str | None, batch_size: int = 1, workers: int = 1) -> Parser:
     """Return the parser of a map stage: `manifest`, the flags of the run loop and a last NUM_TASKS."""
     stage = Parser(doc)
     stage.takes_num_tasks = True
@@ -104,19 +118,38 @@ def stage_parser(doc: Optional[str], batch_size: int = 1, workers: int = 1) -> P
     add("manifest", help="JSON lines with audio_filepath (or id); fields are added to it by the merge")
     add("--limit", type=positive, metavar="N", help="do only N records, in this process")
     add("--only", metavar="PATH", help="print the fields of one record (its path or id) and write nothing")
-    add("--fail-fast", action="store_true", help="stop at the first bad record with its traceback, in this process")
+    add(
+        "--fail-fast",
+        action="store_true",
+        help="stop at the first bad record with its traceback, in this process",
+    )
     add("--retry-errors", action="store_true", help="try the records again that ended in an error")
     add("--fresh", action="store_true", help="do again everything that this stage made before")
     add("--overwrite", action="store_true", help="do all records, also those whose field came from elsewhere")
     add("--field", metavar="NAME", help="write to this field instead of the stage's own, with its own state")
-    add("--num-shards", type=positive, metavar="N", help="number of shards, where the SLURM array does not say it")
+    add(
+        "--num-shards",
+        type=positive,
+        metavar="N",
+        help="number of shards, where the SLURM array does not say it",
+    )
     add("--shard-index", type=not_negative, metavar="I", help="shard to do outside an array, from 0")
-    add("--shard-offset", type=not_negative, default=0, metavar="K",
-        help="added to the array index, for arrays beyond MaxArraySize")
+    add(
+        "--shard-offset",
+        type=not_negative,
+        default=0,
+        metavar="K",
+        help="added to the array index, for arrays beyond MaxArraySize",
+    )
     add("--workers", type=positive, default=workers, metavar="N", help="worker processes of this task")
     add("--batch-size", type=positive, default=batch_size, metavar="N", help="records handed over at once")
-    add("--max-error-rate", type=ratio, default=0.1, metavar="R",
-        help="stop with status 3 when more than this share of the records fails")
+    add(
+        "--max-error-rate",
+        type=ratio,
+        default=0.1,
+        metavar="R",
+        help="stop with status 3 when more than this share of the records fails",
+    )
     add("--balance", choices=["duration"], help="deal the longest records first to the least loaded shard")
     add("--force", action="store_true", help="deal anew although tasks of another submission are running")
     return stage

@@ -1,9 +1,9 @@
 """Deals: what the tasks of one submission share, frozen by the first of them.
 
-A deal is a file `deals/000007.json`: a line of JSON (number of shards, settings, who made it) and a line with the
-bitmap of the records to do, a bit a line of the manifest. Shard i of n does the i-th, i+n-th … record to do (round
-robin), or what the deal says where it balances durations. The file is linked under the next number, so that of two
-tasks that deal at once one wins and the other joins it.
+A deal is a file `deals/000007.json`: a line of JSON (number of shards, settings, who made it) and a line with
+the bitmap of the records to do, a bit a line of the manifest. Shard i of n does the i-th, i+n-th … record to
+do (round robin), or what the deal says where it balances durations. The file is linked under the next number,
+so that of two tasks that deal at once one wins and the other joins it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import zlib
 from array import array
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, NamedTuple
 
 from amela import beats, provenance
 from amela.errors import CallError
@@ -25,7 +25,7 @@ from amela.files import StrPath, link_first, make_folder, read_when_whole
 from amela.log import log
 from amela.manifest import Record, Scan, check_duplicates, scan
 from amela.results import Cuts, Results
-from amela.shards import MUST, NEVER, OPENERS, UNFINISHED, Ask
+from amela.shards import MUST, NEVER, OPENERS, Ask
 from amela.slurm import Place, command_line
 
 SLOWEST_SCAN_BYTES_S = 5e6  # a manifest is read at least as fast
@@ -36,7 +36,7 @@ class Deal(NamedTuple):
     """A deal as read from its file."""
 
     path: Path
-    header: Record  # number, job, num_shards, settings, field, generation, opener, lines, todo, imbalance, command …
+    header: Record  # number, job, num_shards, settings, field, generation, opener, lines, shards, command …
 
     @property
     def number(self) -> int:
@@ -48,11 +48,17 @@ class Deal(NamedTuple):
         """How many shards the deal has."""
         return int(self.header["num_shards"])
 
-    def read_plan(self) -> Tuple["array[int]", Set[int]]:
-        """Return the shard of each line of the manifest as dealt, -1 where nothing is to do; and the lines that failed."""
+    def read_plan(self) -> tuple[array[int], set[int]]:
+        """Return the shard of each line of the manifest as dealt, -1 where nothing is to do; and the lines
+        that failed.
+        """
         payload = json.loads(read_when_whole(self.path).split(b"\n", 1)[1])
         todo = zlib.decompress(base64.b64decode(payload["todo"]))
-        dealt = iter(array("I", zlib.decompress(base64.b64decode(payload["shards"])))) if "shards" in payload else None
+        dealt = (
+            iter(array("I", zlib.decompress(base64.b64decode(payload["shards"]))))
+            if "shards" in payload
+            else None
+        )
         shards = array("i", [-1]) * int(self.header["lines"])
         position = 0
         for index in range(len(shards)):
@@ -71,7 +77,7 @@ class Deal(NamedTuple):
         return sum(1 for _ in markers.glob(f"{self.number:06d}-*")) >= self.num_shards
 
 
-def read_deals(folder: Path) -> List[Deal]:
+def read_deals(folder: Path) -> list[Deal]:
     """Return the deals of a stage's state, the latest last; reads only their first lines."""
     deals = []
     for path in sorted((folder / "deals").glob("[0-9]*.json")):
@@ -83,15 +89,17 @@ def read_deals(folder: Path) -> List[Deal]:
     return deals
 
 
-def cuts(deals: List[Deal]) -> Cuts:
+def cuts(deals: list[Deal]) -> Cuts:
     """Return from which generation on lines count, by the deals that opened one."""
     fresh = [deal.header["generation"] for deal in deals if deal.header["opener"] in ("fresh", "overwrite")]
     retry = [deal.header["generation"] for deal in deals if deal.header["opener"] == "retry_errors"]
     return Cuts(max(fresh, default=0), max(retry, default=0))
 
 
-def overwrites(deals: List[Deal]) -> bool:
-    """Tell whether the run that counts was opened by --overwrite, so that fields from elsewhere are done again too."""
+def overwrites(deals: list[Deal]) -> bool:
+    """Tell whether the run that counts was opened by --overwrite, so that fields from elsewhere are done
+    again too.
+    """
     opened = [deal.header["opener"] for deal in deals if deal.header["opener"] in ("fresh", "overwrite")]
     return bool(opened) and opened[-1] == "overwrite"
 
@@ -105,7 +113,9 @@ def take_deal(folder: Path, args: argparse.Namespace, asked: Ask, job: str, plac
         deals = read_deals(folder)
         if ticket.exists():  # a requeued task returns to its own deal
             return deals[int(read_when_whole(ticket)) - 1]
-        deal = next((deal for deal in deals if deal.header["job"] == job), None) or _to_join(deals, asked, args)
+        deal = next((deal for deal in deals if deal.header["job"] == job), None) or _to_join(
+            deals, asked, args
+        )
         if deal is None:
             if not waited:
                 _refuse_while_others_run(folder, job, args)
@@ -118,16 +128,20 @@ def take_deal(folder: Path, args: argparse.Namespace, asked: Ask, job: str, plac
             link_first(ticket, b"%d\n" % deal.number)
 
 
-def _to_join(deals: List[Deal], asked: Ask, args: argparse.Namespace) -> Optional[Deal]:
+def _to_join(deals: list[Deal], asked: Ask, args: argparse.Namespace) -> Deal | None:
     """Return the deal that the call joins, None where it makes a new one."""
     latest = deals[-1] if deals else None
     if asked.join == MUST:
         if latest is None:
-            raise CallError("a part of an array joins the deal of a full one, and there is none yet: submit the full "
-                            "array first (`--array=0-15`), or say the number of shards by --num-shards 16")
-        if asked.index is not None and asked.index >= latest.num_shards:
-            raise CallError(f"found task {asked.index}, wanted one of 0 to {latest.num_shards - 1}: the latest deal "
-                            f"has {latest.num_shards} shards; submit a full array to deal anew")
+            raise CallError(
+                "a part of an array joins the deal of a full one, and there is none yet: submit the full "
+                "array first (`--array=0-15`), or say the number of shards by --num-shards 16"
+            )
+        if asked.shard is not None and asked.shard >= latest.num_shards:
+            raise CallError(
+                f"found task {asked.shard}, wanted one of 0 to {latest.num_shards - 1}: the latest deal "
+                f"has {latest.num_shards} shards; submit a full array to deal anew"
+            )
         return latest
     if latest is None or asked.join == NEVER or latest.is_finished():
         return None
@@ -137,7 +151,7 @@ def _to_join(deals: List[Deal], asked: Ask, args: argparse.Namespace) -> Optiona
     return latest if opener is None or (asked.num_shards and opener == latest.header["opener"]) else None
 
 
-def _opener(args: argparse.Namespace) -> Optional[str]:
+def _opener(args: argparse.Namespace) -> str | None:
     return next((flag for flag in OPENERS if getattr(args, flag)), None)
 
 
@@ -146,7 +160,8 @@ def _refuse_while_others_run(folder: Path, job: str, args: argparse.Namespace) -
     if args.force:
         return
     deadline = time.monotonic() + beats.BEAT_S * (beats.STALE_AFTER + 1)
-    first: Dict[str, Any] = {}
+    first: dict[str, Any] = {}
+    told = False
     while True:
         alive = [beat for beat in beats.read_beats(folder) if beat["job"] != job and beats.is_alive(beat)]
         if not alive:
@@ -154,42 +169,58 @@ def _refuse_while_others_run(folder: Path, job: str, args: argparse.Namespace) -
         for beat in alive:
             if first.setdefault(beat["path"], beat["time"]) != beat["time"] or beats.can_see(beat):
                 raise CallError(
-                    f"job {beat['job']} is at work on this stage (task {beat['shard']} on {beat['host']}, process "
-                    f"{beat['pid']}); wait for it, `scancel {beat['job']}`, or deal anew all the same with --force")
+                    f"job {beat['job']} is at work on this stage (task {beat['shard']} on {beat['host']}, "
+                    f"process {beat['pid']}); wait for it, `scancel {beat['job']}`, or deal anew all the "
+                    "same with --force"
+                )
         if time.monotonic() > deadline:
             return
-        if len(first) == len(alive):
-            log(f"waiting up to {deadline - time.monotonic():.0f} s to see whether job {alive[0]['job']} still beats")
+        if not told:
+            told = True
+            left_s = deadline - time.monotonic()
+            log(f"waiting up to {left_s:.0f} s to see whether job {alive[0]['job']} still beats")
         time.sleep(min(1.0, beats.BEAT_S / 4))
 
 
 def _is_being_made(folder: Path, number: int, manifest: StrPath) -> bool:
-    """Claim the next deal, or wait a moment for the task that has it: one pass over 10 M lines is enough for 1,000.
+    """Claim the next deal, or wait a moment for the task that has it: one pass over 10 M lines is enough for
+    1,000.
 
-    Nothing rests on the claim: when its task is gone, or takes too long, others deal too, and the first link wins.
+    Nothing rests on the claim: when its task is gone, or takes too long, others deal too, and the first link
+    wins.
     """
     claim = folder / "deals" / f"claim-{number:06d}"
     patience_s = 30 + os.path.getsize(manifest) / SLOWEST_SCAN_BYTES_S
-    mine = json.dumps({**beats.whereabouts(), "state": beats.RUNNING, "every_s": patience_s / beats.STALE_AFTER})
+    mine = json.dumps(
+        {**beats.whereabouts(), "state": beats.RUNNING, "every_s": patience_s / beats.STALE_AFTER}
+    )
     if link_first(claim, mine.encode() + b"\n") or not beats.is_alive(json.loads(read_when_whole(claim))):
         return False
     time.sleep(0.1)
     return True
 
 
-def _check_settings(earlier: List[Deal], args: argparse.Namespace) -> None:
-    """Raise CallError with the difference where settings that change results are not those of the run so far."""
+def _check_settings(earlier: list[Deal], args: argparse.Namespace) -> None:
+    """Raise CallError with the difference where settings that change results are not those of the run so
+    far.
+    """
     then, now = earlier[-1].header["settings"], json.loads(json.dumps(args.settings, default=str))
     if then == now or _opener(args) in ("fresh", "overwrite"):
         return
-    differences = "; ".join(f"{name}: {then.get(name)!r} before, {now.get(name)!r} now"
-                            for name in sorted({*then, *now}) if then.get(name) != now.get(name))
-    raise CallError(f"the settings differ from those of the results there are ({differences}): give the same ones, "
-                    "--field NAME to write beside, or --fresh to do all again")
+    differences = "; ".join(
+        f"{name}: {then.get(name)!r} before, {now.get(name)!r} now"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
+    )
+    raise CallError(
+        f"the settings differ from those of the results there are ({differences}): give the same ones, "
+        "--field NAME to write beside, or --fresh to do all again"
+    )
 
 
-def _make_deal(folder: Path, deals: List[Deal], args: argparse.Namespace, asked: Ask, job: str, place: Place,
-               field: str) -> Optional[Deal]:
+def _make_deal(
+    folder: Path, deals: list[Deal], args: argparse.Namespace, asked: Ask, job: str, place: Place, field: str
+) -> Deal | None:
     """Deal the records that are left under the next number; None where another process took that number."""
     if deals:
         _check_settings(deals, args)
@@ -200,16 +231,29 @@ def _make_deal(folder: Path, deals: List[Deal], args: argparse.Namespace, asked:
     warn_of_duplicates(args.manifest, found)
     generation = (deals[-1].header["generation"] if deals else 0) + bool(opener and deals)
     header: Record = {
-        "number": number, "job": job, "num_shards": num_shards, "generation": generation,
-        "opener": opener if deals or opener == "overwrite" else None, "field": field,
-        "array": place.is_array, "lines": len(found.keys), "records": found.records,
-        "settings": args.settings, "command": command_line(), "made_by": provenance.versions()}
+        "number": number,
+        "job": job,
+        "num_shards": num_shards,
+        "generation": generation,
+        "opener": opener if deals or opener == "overwrite" else None,
+        "field": field,
+        "array": place.is_array,
+        "lines": len(found.keys),
+        "records": found.records,
+        "settings": args.settings,
+        "command": command_line(),
+        "made_by": provenance.versions(),
+    }
     todo, failed_before = _left(folder, [*deals, Deal(folder, header)], found, field)
     payload, loads = _assign(todo, found, num_shards, args.balance)
     payload["failed_before"] = failed_before
     mean = sum(seconds for _, seconds in loads) / num_shards
-    header.update(todo=sum(todo), balance=args.balance, shards=loads,
-                  imbalance=round(max(seconds for _, seconds in loads) / mean, 3) if mean else 1.0)
+    header.update(
+        todo=sum(todo),
+        balance=args.balance,
+        shards=loads,
+        imbalance=round(max(seconds for _, seconds in loads) / mean, 3) if mean else 1.0,
+    )
     path = folder / "deals" / f"{number:06d}.json"
     data = "\n".join(json.dumps(part, default=str) for part in (header, payload)) + "\n"
     return Deal(path, header) if link_first(path, data.encode()) else None
@@ -223,8 +267,10 @@ def warn_of_duplicates(manifest: StrPath, found: Scan) -> None:
         log(f"{manifest}: {len(repeated)} lines repeat a record (lines {lines}); each gets its result")
 
 
-def _left(folder: Path, deals: List[Deal], found: Scan, field: str) -> Tuple[bytearray, List[int]]:
-    """Return 1 for each line still to do (no result, no field from elsewhere, no error that stands); those that failed."""
+def _left(folder: Path, deals: list[Deal], found: Scan, field: str) -> tuple[bytearray, list[int]]:
+    """Return 1 for each line still to do (no result, no field from elsewhere, no error that stands); those
+    that failed.
+    """
     results = find_results(folder, found.keys, cuts(deals))
     redo = cuts(deals).fresh > 0
     everything = overwrites(deals)
@@ -240,12 +286,14 @@ def _left(folder: Path, deals: List[Deal], found: Scan, field: str) -> Tuple[byt
         todo[index] = 1
     results.close()
     if foreign:
-        log(f"{foreign} records have `{field}` already and are left as they are (--overwrite does them too, "
-            "--field NAME writes beside)")
+        log(
+            f"{foreign} records have `{field}` already and are left as they are (--overwrite does them too, "
+            "--field NAME writes beside)"
+        )
     return todo, [index for index in sorted(results.failed_ever) if todo[index]]
 
 
-def find_results(folder: Path, keys: "array[int]", cut: Cuts, patience: int = 20) -> Results:
+def find_results(folder: Path, keys: array[int], cut: Cuts, patience: int = 20) -> Results:
     """Return the indexed results of a stage's state; begins again when a merge removes a file meanwhile."""
     for _ in range(patience):
         results = Results(keys, cut)
@@ -256,7 +304,7 @@ def find_results(folder: Path, keys: "array[int]", cut: Cuts, patience: int = 20
     raise CallError(f"{folder}: result files keep vanishing: is something else removing them?")
 
 
-def _assign(todo: bytearray, found: Scan, num_shards: int, balance: Optional[str]) -> Any:
+def _assign(todo: bytearray, found: Scan, num_shards: int, balance: str | None) -> Any:
     """Return the second line of a deal and [records, seconds] of each shard."""
     bitmap = bytearray((len(todo) + 7) // 8)
     lines = array("I")

@@ -22,7 +22,9 @@ class CallError(Exception):
 
 
 class StoppedError(Exception):
-    """The task cannot go on here (disk full, broken device), but the same command goes on elsewhere or later."""
+    """The task cannot go on here (disk full, broken device), but the same command goes on elsewhere or
+    later.
+    """
 
 
 def run_main(main: Callable[[], int]) -> None:

@@ -6,10 +6,11 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Iterator, Union
+from typing import IO, Any, Union
 
 from amela.errors import CallError, StoppedError
 
@@ -29,14 +30,20 @@ def aside_name(path: StrPath) -> Path:
 
 
 def explain(exc: OSError, path: StrPath, doing: str = "writing") -> Exception:
-    """Return the error that says what an OSError means to the user: disk trouble is 75, the rest a bad call."""
+    """Return the error that says what an OSError means to the user: disk trouble is 75, the rest a bad
+    call.
+    """
     what = exc.strerror or str(exc)
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
-        return StoppedError(f"{path}: {doing}: {what}; nothing done before is lost: free space or quota there, "
-                            "then give the same command again")
+        return StoppedError(
+            f"{path}: {doing}: {what}; nothing done before is lost: free space or quota there, "
+            "then give the same command again"
+        )
     if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return CallError(f"{path}: {doing}: {what}; wanted a folder this user may write to: "
-                         "check with `ls -ld`, or copy the manifest to a folder of yours")
+        return CallError(
+            f"{path}: {doing}: {what}; wanted a folder this user may write to: "
+            "check with `ls -ld`, or copy the manifest to a folder of yours"
+        )
     return CallError(f"{path}: {doing}: {what}")
 
 
@@ -71,7 +78,9 @@ def write_aside(path: StrPath, mode: str = "w") -> Iterator[IO[Any]]:
     """
     target = Path(os.path.realpath(path))
     aside = aside_name(target)
-    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+    text: dict[str, Any] = {}
+    if "b" not in mode:
+        text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
     try:
         with open(aside, mode, **text) as file:
             if target.exists():
@@ -91,8 +100,8 @@ def write_aside(path: StrPath, mode: str = "w") -> Iterator[IO[Any]]:
 def link_first(path: StrPath, data: bytes) -> bool:
     """Write `data` to `path` unless the name is taken; True for the one caller who was first.
 
-    A hard link is atomic and never replaces, also on NFS, where the answer can be lost: the link count decides.
-    Where links are not supported, an exclusive rename is imitated by O_EXCL on the final name.
+    A hard link is atomic and never replaces, also on NFS, where the answer can be lost: the link count
+    decides. Where links are not supported, an exclusive rename is imitated by O_EXCL on the final name.
     """
     path = Path(path)
     aside = aside_name(path)
@@ -129,7 +138,9 @@ def _create_first(path: Path, data: bytes) -> bool:
 
 
 def read_when_whole(path: StrPath, whole: bytes = b"\n", patience_s: float = 5.0) -> bytes:
-    """Return the bytes of a small file that ends in `whole`, waiting for a writer that cannot link (see link_first)."""
+    """Return the bytes of a small file that ends in `whole`, waiting for a writer that cannot link (see
+    link_first).
+    """
     deadline = time.monotonic() + patience_s
     while True:
         data = Path(path).read_bytes()

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Iterable, List
+from collections.abc import Iterable
 
 from amela.deals import Deal
 from amela.slurm import array_expression
 
 # Flags of a submission that its continuation must not repeat, with whether they take a value.
-ONCE = {"--fresh": False, "--overwrite": False, "--retry-errors": False, "--force": False, "--limit": True,
-        "--fail-fast": False, "--shard-index": True}
+ONCE = {
+    "--fresh": False,
+    "--overwrite": False,
+    "--retry-errors": False,
+    "--force": False,
+    "--limit": True,
+    "--fail-fast": False,
+    "--shard-index": True,
+}
 
 
-def line(deal: Deal, missing: List[int]) -> str:
+def line(deal: Deal, missing: list[int]) -> str:
     """Return the command that finishes the records on the given lines of the manifest."""
     shards, _ = deal.read_plan()
     return shards_line(deal, {shards[index] if index < len(shards) else -1 for index in missing})
 
 
 def shards_line(deal: Deal, wanted: Iterable[int]) -> str:
-    """Return the command that finishes the given shards of a deal; -1 stands for records that it does not have."""
+    """Return the command that finishes the given shards of a deal; -1 stands for records that it does not
+    have.
+    """
     command, *args = deal.header["command"]
     args = _without_once(args)
     if not deal.header["array"]:
@@ -38,7 +47,7 @@ def _short(path: str) -> str:
     return path if relative.startswith("..") or len(relative) > len(path) else relative
 
 
-def _without_once(args: List[str]) -> List[str]:
+def _without_once(args: list[str]) -> list[str]:
     kept, skip = [], False
     for word in args:
         flag = word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
@@ -49,4 +58,3 @@ def _without_once(args: List[str]) -> List[str]:
         else:
             kept.append(word)
     return kept
-

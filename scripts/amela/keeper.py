@@ -1,7 +1,7 @@
 """The keeper of a shard: feeds the workers, writes results, errors and heartbeats, and outlives what dies.
 
-A batch that raises, or whose worker dies, is done again record by record: the culprit gets an error line, the others
-their results. A batch that runs out of memory is halved first.
+A batch that raises, or whose worker dies, is done again record by record: the culprit gets an error line, the
+others their results. A batch that runs out of memory is halved first.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Iterator
 from multiprocessing.connection import wait
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple
+from typing import Any, NamedTuple
 
 from amela import beats, workers
 from amela.beats import RUNNING, write_beat
@@ -26,37 +27,52 @@ from amela.signals import Stop
 from amela.spool import Item, Spool
 from amela.workers import Answer, Load, Process, Worker
 
-# Deaths of a worker alone with a record until that record is the culprit. Others can kill a worker too (a person, the
-# out-of-memory killer), so a kill convicts only when it happens again and again; a crash of its own counts double.
+# Deaths of a worker alone with a record until that record is the culprit. Others can kill a worker too (a
+# person, the out-of-memory killer), so a kill convicts only when it happens again and again; a crash of its
+# own counts double.
 CONVICTING = 4
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 LOADS_THAT_MAY_DIE = 3
 JUDGED_FROM = 20  # records tried before the error rate means anything
 SURE = 2.0  # standard errors by which the rate must exceed the budget before the end
 POLL_S = 0.25
-BATCH_AUDIO_S = 3600.0  # a batch ends here at the latest: it must be done between a warning and the time limit
+BATCH_AUDIO_S = (
+    3600.0  # a batch ends here at the latest: it must be done between a warning and the time limit
+)
 
 
 class Attempt(NamedTuple):
     """One try of a task at its shard."""
 
     name: str  # <job>-<restart>-<host>-<pid>, no two alike
-    beat: Record  # what stays the same in its heartbeats: job, task, deal, shard, num_shards, restart, started
+    beat: (
+        Record  # what stays the same in its heartbeats: job, task, deal, shard, num_shards, restart, started
+    )
     beat_path: str
 
 
 class Keeper:
     """Runs one attempt; `run` returns its exit status."""
 
-    def __init__(self, args: argparse.Namespace, load: Load, process: Process, fields: Dict[str, str], spool: Spool,
-                 writer: ResultsWriter, attempt: Attempt, progress: Progress, stop: Stop) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        load: Load,
+        process: Process,
+        fields: dict[str, str],
+        spool: Spool,
+        writer: ResultsWriter,
+        attempt: Attempt,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
         self.args, self.load, self.process, self.fields = args, load, process, fields
         self.writer, self.attempt, self.progress, self.stop = writer, attempt, progress, stop
         self.left = len(spool)
-        self.again: Deque[List[Item]] = deque()  # batches to do again, smaller
+        self.again: deque[list[Item]] = deque()  # batches to do again, smaller
         self.fresh = _batches(spool.items(), args.batch_size)
-        self.workers: List[Worker] = []
-        self.deaths: Dict[str, int] = {}
+        self.workers: list[Worker] = []
+        self.deaths: dict[str, int] = {}
         self.load_deaths = 0
         self.tried_first = self.failed_first = 0  # records that no attempt before had failed on
         self.status = OK
@@ -155,12 +171,16 @@ class Keeper:
         if not worker.ready:
             self.load_deaths += 1
             if self.load_deaths >= LOADS_THAT_MAY_DIE:
-                raise StoppedError(f"{cause} while loading, {self.load_deaths} times in a row: more memory "
-                                   "(`--mem`), or another node, then the same command")
+                raise StoppedError(
+                    f"{cause} while loading, {self.load_deaths} times in a row: more memory "
+                    "(`--mem`), or another node, then the same command"
+                )
         self._lose(worker, worker.batch, cause, 2 if -(worker.child.exitcode or 0) in CRASHES else 1)
 
-    def _lose(self, worker: Worker, batch: List[Item], cause: str, weight: int) -> None:
-        """Put the batch of a lost worker up again, one by one; a record that was alone too often is the culprit."""
+    def _lose(self, worker: Worker, batch: list[Item], cause: str, weight: int) -> None:
+        """Put the batch of a lost worker up again, one by one; a record that was alone too often is the
+        culprit.
+        """
         worker.end()
         self.workers.remove(worker)
         if self.stop or not batch:
@@ -177,7 +197,7 @@ class Keeper:
             log(f"{cause}, alone with {printable(item.key)}: trying it again")
             self.again.appendleft(batch)
 
-    def record(self, item: Item, outcome: Dict[str, Any]) -> None:
+    def record(self, item: Item, outcome: dict[str, Any]) -> None:
         """Write one record's line and count it."""
         failed = "error" in outcome
         if failed:
@@ -186,9 +206,11 @@ class Keeper:
             outcome["error"].update(attempt=self.attempt.name, host=socket.gethostname())
             self.progress.clear()
             error(f"{printable(item.key)}: {outcome['error']['class']}: {outcome['error']['message']}")
-        self.writer.write(item.index, item.key, outcome)
+        self.writer.write(item.line, item.key, outcome)
         self.left -= 1
-        audio_s = item.duration_s or float(outcome.get("fields", {}).get("duration") or 0)  # where VAD found it out
+        audio_s = item.duration_s or float(
+            outcome.get("fields", {}).get("duration") or 0
+        )  # where VAD found it out
         self.progress.count(audio_s, failed)
         if not item.failed_before:
             self.tried_first += 1
@@ -217,19 +239,31 @@ class Keeper:
         self._beaten = time.monotonic()
         progress = self.progress
         busy = [worker.batch[0].key for worker in self.workers if worker.batch][:4]
-        write_beat(self.attempt.beat_path, {
-            **self.attempt.beat, "state": state, "status": self.status if state != RUNNING else None,
-            "signal": self.stop.signal, "total": progress.total, "done": progress.done, "failed": progress.failed,
-            "audio_s": round(progress.audio_s, 3), "total_audio_s": round(progress.total_audio_s, 3),
-            "x_real_time": round(progress.x_real_time(), 2), "eta_s": progress.eta_s(), "in_flight": busy})
+        write_beat(
+            self.attempt.beat_path,
+            {
+                **self.attempt.beat,
+                "state": state,
+                "status": self.status if state != RUNNING else None,
+                "signal": self.stop.signal,
+                "total": progress.total,
+                "done": progress.done,
+                "failed": progress.failed,
+                "audio_s": round(progress.audio_s, 3),
+                "total_audio_s": round(progress.total_audio_s, 3),
+                "x_real_time": round(progress.x_real_time(), 2),
+                "eta_s": progress.eta_s(),
+                "in_flight": busy,
+            },
+        )
 
 
-def _error(name: str, message: str) -> Dict[str, Any]:
+def _error(name: str, message: str) -> dict[str, Any]:
     return {"error": {"class": name, "message": message}}
 
 
-def _batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
-    batch: List[Item] = []
+def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size or sum(one.duration_s for one in batch) >= BATCH_AUDIO_S:

@@ -1,7 +1,7 @@
 """Manifests: one JSON object a line, NeMo's keys, in a file that ends in `.json`.
 
-A record has `audio_filepath` (absolute) or at least an `id`; times are seconds; a window of a recording has `offset`
-and `duration`. A bad line is a CallError that begins with `file:line`.
+A record has `audio_filepath` (absolute) or at least an `id`; times are seconds; a window of a recording has
+`offset` and `duration`. A bad line is a CallError that begins with `file:line`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import json
 import math
 import os
 from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Any, BinaryIO, NamedTuple
 
 from amela.errors import CallError
 from amela.files import StrPath, explain, make_folder, write_aside
 
-Record = Dict[str, Any]
+Record = dict[str, Any]
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no record: a wrong file, or newlines lost in a copy
 BOM = b"\xef\xbb\xbf"
 
@@ -39,7 +40,9 @@ def to_line(record: Record) -> bytes:
 
 
 def from_line(raw: bytes) -> Record:
-    """Return the object that a line of ours holds; ValueError where it is torn, cut or anything but an object."""
+    """Return the object that a line of ours holds; ValueError where it is torn, cut or anything but an
+    object.
+    """
     value = _decode(raw.decode())
     if type(value) is not dict:
         raise ValueError("no JSON object")
@@ -53,33 +56,37 @@ def open_manifest(path: StrPath) -> BinaryIO:
             raise CallError(f"{path}: found a folder, wanted a manifest: make one by `vad.py {path}`")
         return open(path, "rb")
     except FileNotFoundError:
-        raise CallError(f"{path}: no such file; wanted a manifest (JSON lines): make one by `vad.py DIR`") from None
+        raise CallError(
+            f"{path}: no such file; wanted a manifest (JSON lines): make one by `vad.py DIR`"
+        ) from None
     except OSError as exc:
         raise explain(exc, path, "reading") from exc
 
 
 def read_lines(file: BinaryIO, name: StrPath) -> Iterator[bytes]:
     """Yield the lines of an open manifest, without a byte order mark; CallError for a line beyond 64 MiB."""
-    number = 0
-    for raw in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
-        number += 1
-        if number == 1 and raw.startswith(BOM):
-            raw = raw[len(BOM):]
+    for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
         if len(raw) >= MAX_LINE_BYTES:
-            raise CallError(f"{name}:{number}: found a line of more than {MAX_LINE_BYTES >> 20} MiB, "
-                            "wanted one JSON object a line")
-        yield raw
+            raise CallError(
+                f"{name}:{number}: found a line of more than {MAX_LINE_BYTES >> 20} MiB, "
+                "wanted one JSON object a line"
+            )
+        yield raw[len(BOM) :] if number == 1 and raw.startswith(BOM) else raw
 
 
 def parse_record(raw: bytes, name: StrPath, index: int) -> Record:
-    """Return the checked record of line `index` (from 0); CallError with file:line, what was found and wanted."""
+    """Return the checked record of line `index` (from 0); CallError with file:line, what was found and
+    wanted.
+    """
     try:
         record = from_line(raw)
     except UnicodeDecodeError as exc:
         raise _bad(name, index, f"byte {exc.start} is not UTF-8", "UTF-8: convert with `iconv`") from None
     except ValueError as exc:
         if raw.lstrip()[:1] == b"[":
-            raise _bad(name, index, "a JSON array", "one JSON object a line: `manifest_tools.py convert`") from None
+            raise _bad(
+                name, index, "a JSON array", "one JSON object a line: `manifest_tools.py convert`"
+            ) from None
         raise _bad(name, index, f"{str(exc)[:100]} in {_excerpt(raw)}", "one JSON object a line") from None
     check_record(record, name, index)
     return record
@@ -93,8 +100,12 @@ def check_record(record: Record, name: StrPath, index: int) -> None:
     if path is not None and not (isinstance(path, str) and path):
         raise _bad(name, index, f"`audio_filepath` {path!r}", "an absolute path")
     if path is not None and not os.path.isabs(path):
-        raise _bad(name, index, f"the relative path {path!r}", "an absolute one, as compute nodes have other "
-                   "working folders: `manifest_tools.py convert`")
+        raise _bad(
+            name,
+            index,
+            f"the relative path {path!r}",
+            "an absolute one, as compute nodes have other working folders: `manifest_tools.py convert`",
+        )
     if key is not None and not (isinstance(key, (str, int)) and key != ""):
         raise _bad(name, index, f"`id` {key!r}", "a string")
     for field in ("duration", "offset"):
@@ -131,8 +142,10 @@ def record_key(record: Record) -> str:
     return path
 
 
-def read_records(path: StrPath) -> Iterator[Tuple[int, Record]]:
-    """Yield (line index from 0, checked record) of each line that is not blank; CallError where there is none."""
+def read_records(path: StrPath) -> Iterator[tuple[int, Record]]:
+    """Yield (line index from 0, checked record) of each line that is not blank; CallError where there is
+    none.
+    """
     empty = True
     with open_manifest(path) as file:
         for index, raw in enumerate(read_lines(file, path)):
@@ -158,9 +171,9 @@ def write_manifest(path: StrPath, records: Iterable[Record]) -> int:
 class Scan(NamedTuple):
     """What one pass over a manifest tells: an entry a line, blank lines included."""
 
-    keys: "array[int]"  # 64-bit hash of the record's key, 0 for a blank line; this process only
+    keys: array[int]  # 64-bit hash of the record's key, 0 for a blank line; this process only
     has_field: bytearray  # 1 where the record has the asked field
-    durations: "array[float]"  # s, 0 where unknown
+    durations: array[float]  # s, 0 where unknown
     records: int  # lines that are not blank
 
 
@@ -174,8 +187,10 @@ def scan(path: StrPath, field: str) -> Scan:
     keys, has_field, durations = array("q"), bytearray(), array("f")
     records = 0
     for index, record in read_records(path):
-        while len(keys) < index:  # blank lines
-            keys.append(0), has_field.append(0), durations.append(0)
+        blank = index - len(keys)
+        keys.extend([0] * blank)
+        has_field.extend(bytes(blank))
+        durations.extend([0.0] * blank)
         keys.append(hash_key(record_key(record)))
         has_field.append(field in record)
         durations.append(record.get("duration") or 0)
@@ -183,7 +198,7 @@ def scan(path: StrPath, field: str) -> Scan:
     return Scan(keys, has_field, durations, records)
 
 
-def duplicates(keys: "array[int]") -> List[int]:
+def duplicates(keys: array[int]) -> list[int]:
     """Return the hashes that stand more than once. Works in slices of the hash range: flat memory."""
     slices = max(1, len(keys) // 1_000_000)
     found: set[int] = set()
@@ -197,12 +212,14 @@ def duplicates(keys: "array[int]") -> List[int]:
     return sorted(found)
 
 
-def check_duplicates(path: StrPath, keys: "array[int]") -> List[int]:
-    """Return the line indices that repeat the key of an earlier line; CallError where an `id` is given twice."""
+def check_duplicates(path: StrPath, keys: array[int]) -> list[int]:
+    """Return the line indices that repeat the key of an earlier line; CallError where an `id` is given
+    twice.
+    """
     twice = set(duplicates(keys))
     if not twice:
         return []
-    first: Dict[str, int] = {}
+    first: dict[str, int] = {}
     repeated = []
     for index, record in read_records(path):
         key = record_key(record)
@@ -211,8 +228,10 @@ def check_duplicates(path: StrPath, keys: "array[int]") -> List[int]:
         if key not in first:
             first[key] = index
         elif record.get("id") is not None:
-            raise CallError(f"{path}:{index + 1}: found the id {key!r} of line {first[key] + 1} again, "
-                            "wanted an id once: `manifest_tools.py validate` lists all")
+            raise CallError(
+                f"{path}:{index + 1}: found the id {key!r} of line {first[key] + 1} again, "
+                "wanted an id once: `manifest_tools.py validate` lists all"
+            )
         else:
             repeated.append(index)
     return repeated

@@ -1,8 +1,8 @@
 """Merging: results of the shards into the manifest, in its order, whatever else goes on.
 
-The lock only saves work. Correctness rests on this: the new manifest is written aside and replaces the old one only
-if that is still the one that was read; and what was merged is kept in `results/merged.<attempt>.jsonl`, from which
-any later merge restores a field that is absent.
+The lock only saves work. Correctness rests on this: the new manifest is written aside and replaces the old
+one only if that is still the one that was read; and what was merged is kept in
+`results/merged.<attempt>.jsonl`, from which any later merge restores a field that is absent.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from amela import finish
 from amela.beats import is_alive, read_beats
@@ -37,12 +38,13 @@ class StageReport(NamedTuple):
     done: int  # records that have the field now
     failed: int  # records with an error
     missing: int
-    errors: List[Tuple[str, str]]  # the first few: key, what
+    errors: list[tuple[str, str]]  # the first few: key, what
     finish: str  # the line that does what is missing
 
     def text(self) -> str:
         """Return the report as lines for a person."""
-        lines = [f"{self.stage}: {self.done} done, {self.failed} failed, {self.missing} missing (field `{self.field}`)"]
+        counts = f"{self.done} done, {self.failed} failed, {self.missing} missing"
+        lines = [f"{self.stage}: {counts} (field `{self.field}`)"]
         lines += [f"  failed: {key}: {what}" for key, what in self.errors]
         if self.failed > len(self.errors):
             lines.append(f"  … and {self.failed - len(self.errors)} more: status.py MANIFEST --errors")
@@ -55,7 +57,7 @@ class MergeReport(NamedTuple):
     """What a merge found: `status` is 0, 4 while anything is missing, 3 where too much failed."""
 
     status: int
-    stages: List[StageReport]
+    stages: list[StageReport]
 
 
 class _Stage:
@@ -69,8 +71,8 @@ class _Stage:
         self.ended = {str(path) for path in _ended_files(folder)}  # before the results are read
         self.results: Results = find_results(folder, keys, cuts(self.deals))
         self.done = self.failed = 0
-        self.missing: List[int] = []
-        self.errors: List[Tuple[str, str]] = []
+        self.missing: list[int] = []
+        self.errors: list[tuple[str, str]] = []
 
     def apply(self, index: int, record: Record) -> bool:
         """Add this stage's fields to a record and count it; True where the record changed."""
@@ -81,13 +83,15 @@ class _Stage:
             line = self.results.read(place)
             changed = any(record.get(name, self) != value for name, value in line["fields"].items())
             record.update(line["fields"])
-        if place or present and not (self.redo and self.results.old_place(index)):
+        if place or (present and not (self.redo and self.results.old_place(index))):
             self.done += 1
         elif index in self.results.errors:
             self.failed += 1
             if len(self.errors) < SHOWN_ERRORS:
                 line = self.results.read(next(iter(self.results.errors[index].values())))
-                self.errors.append((printable(line["key"]), f"{line['error']['class']}: {line['error']['message']}"))
+                self.errors.append(
+                    (printable(line["key"]), f"{line['error']['class']}: {line['error']['message']}")
+                )
         else:
             self.missing.append(index)
         return changed
@@ -98,22 +102,33 @@ class _Stage:
     def report(self) -> StageReport:
         """Return what was found."""
         line = finish.line(self.deals[-1], self.missing) if self.missing else ""
-        return StageReport(self.name, self.field, self.done, self.failed, len(self.missing), self.errors, line)
+        return StageReport(
+            self.name, self.field, self.done, self.failed, len(self.missing), self.errors, line
+        )
 
 
-def merge(manifest: StrPath, stage: Optional[str] = None, field: Optional[str] = None, allow_missing: bool = True,
-          max_error_rate: float = 0.1, clean: bool = False) -> MergeReport:
+def merge(
+    manifest: StrPath,
+    stage: str | None = None,
+    field: str | None = None,
+    allow_missing: bool = True,
+    max_error_rate: float = 0.1,
+    clean: bool = False,
+) -> MergeReport:
     """Merge all stages' results into a manifest and report on `stage` (default: all).
 
-    With `allow_missing` False nothing is written while a record of the stage is missing. `clean` removes the state of
-    a stage that is complete. CallError where there is nothing to merge or the manifest keeps changing.
+    With `allow_missing` False nothing is written while a record of the stage is missing. `clean` removes the
+    state of a stage that is complete. CallError where there is nothing to merge or the manifest keeps
+    changing.
     """
     target = stage_folder(manifest, stage, field) if stage else None
     folders = stage_folders(manifest)
     if not folders or (target and target not in folders):
         known = ", ".join(folder.name for folder in folders) or "none"
-        raise CallError(f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
-                        "run the stage first, on this very manifest")
+        raise CallError(
+            f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
+            "run the stage first, on this very manifest"
+        )
     with _lock(manifest):
         for _ in range(PATIENCE):
             merged = _merge_once(manifest, target, allow_missing)
@@ -131,7 +146,7 @@ def merge(manifest: StrPath, stage: Optional[str] = None, field: Optional[str] =
     return MergeReport(_status(reports, max_error_rate), reports)
 
 
-def _status(reports: List[StageReport], max_error_rate: float) -> int:
+def _status(reports: list[StageReport], max_error_rate: float) -> int:
     if any(report.missing for report in reports):
         return INCOMPLETE
     if any(report.failed > max_error_rate * max(1, report.failed + report.done) for report in reports):
@@ -139,7 +154,7 @@ def _status(reports: List[StageReport], max_error_rate: float) -> int:
     return OK
 
 
-def _merge_once(manifest: StrPath, target: Optional[Path], allow_missing: bool) -> Any:
+def _merge_once(manifest: StrPath, target: Path | None, allow_missing: bool) -> Any:
     """Return (stages, reports), or None where the manifest was replaced meanwhile."""
     before = _identity(manifest)
     keys = scan(manifest, "").keys
@@ -159,9 +174,12 @@ def _merge_once(manifest: StrPath, target: Optional[Path], allow_missing: bool) 
             one.results.close()
 
 
-def _write_merged(manifest: StrPath, stages: List[_Stage], asked: List[_Stage], before: Any,
-                  allow_missing: bool) -> Optional[bool]:
-    """Replace the manifest by one with all fields; True when it holds them, False when withheld, None to try again."""
+def _write_merged(
+    manifest: StrPath, stages: list[_Stage], asked: list[_Stage], before: Any, allow_missing: bool
+) -> bool | None:
+    """Replace the manifest by one with all fields; True when it holds them, False when withheld, None to try
+    again.
+    """
     changed = False
     try:
         with open_manifest(manifest) as old, write_aside(manifest, "wb") as new:
@@ -171,7 +189,9 @@ def _write_merged(manifest: StrPath, stages: List[_Stage], asked: List[_Stage], 
                     if index >= len(stages[0].results.places):
                         raise _TryAgainError
                     if sum(one.apply(index, record) for one in stages):
-                        raw, changed = to_line(record), True
+                        new.write(to_line(record))
+                        changed = True
+                        continue
                 new.write(raw if raw.endswith(b"\n") else raw + b"\n")
             if not allow_missing and any(one.missing for one in asked):
                 raise _WithheldError
@@ -202,7 +222,7 @@ class _UnchangedError(Exception):
     pass
 
 
-def _identity(path: StrPath) -> Tuple[int, int, int]:
+def _identity(path: StrPath) -> tuple[int, int, int]:
     """Return what tells a file from one that replaced it."""
     try:
         found = os.stat(path)
@@ -212,7 +232,9 @@ def _identity(path: StrPath) -> Tuple[int, int, int]:
 
 
 def _compact(stage: _Stage) -> None:
-    """Gather the lines of ended attempts in one merged file, then remove theirs. Two at once make two: both count."""
+    """Gather the lines of ended attempts in one merged file, then remove theirs. Two at once make two: both
+    count.
+    """
     results = stage.results
     old = [path for path in results.paths if str(path) in stage.ended]
     if len(old) == 1 and old[0].name.startswith("merged"):
@@ -239,7 +261,7 @@ def _kept_places(results: Results) -> Iterator[int]:
             yield from results.errors.get(index, {}).values()
 
 
-def _ended_files(folder: Path) -> List[Path]:
+def _ended_files(folder: Path) -> list[Path]:
     """Return the result files that nobody writes any more."""
     running = {beat["attempt"] for beat in read_beats(folder) if is_alive(beat)}
     known = {beat["attempt"] for beat in read_beats(folder)}
@@ -253,7 +275,7 @@ def _ended_files(folder: Path) -> List[Path]:
 
 def _remove_old_beats(stage: _Stage) -> None:
     """Keep the last heartbeat of each shard of the latest deal, and those of running tasks."""
-    last: Dict[Any, Record] = {}
+    last: dict[Any, Record] = {}
     for beat in read_beats(stage.folder):
         key = (beat["deal"], beat["shard"])
         for stale in (last.pop(key, None), beat if beat["deal"] != stage.deals[-1].number else None):
@@ -276,6 +298,7 @@ def _lock(manifest: StrPath) -> Iterator[None]:
     path = os.path.realpath(manifest) + ".lock"
     try:
         import filelock
+
         lock = filelock.FileLock(path, timeout=LOCK_WAIT_S, fallback_to_soft=False)
         lock.acquire()
     except (ImportError, TimeoutError, OSError, NotImplementedError) as exc:
@@ -286,4 +309,3 @@ def _lock(manifest: StrPath) -> Iterator[None]:
         yield
     finally:
         lock.release()
-

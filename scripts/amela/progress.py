@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Optional
 
 from amela.log import log
 
@@ -39,20 +38,24 @@ class Progress:
         """Return the seconds of audio done a second."""
         return self.audio_s / max(time.monotonic() - self.started, 1e-3)
 
-    def eta_s(self) -> Optional[float]:
+    def eta_s(self) -> float | None:
         """Return the seconds left at this speed, None before the first record."""
         tried = self.done + self.failed
         if not tried:
             return None
-        share = self.audio_s / self.total_audio_s if self.total_audio_s and self.audio_s else tried / self.total
+        share = (
+            self.audio_s / self.total_audio_s if self.total_audio_s and self.audio_s else tried / self.total
+        )
         return (time.monotonic() - self.started) * (1 - share) / share
 
     def text(self) -> str:
         """Return one line: done of total, failures, hours of audio, times real time, time left."""
         eta = self.eta_s()
         failed = f", {self.failed} failed" if self.failed else ""
-        return (f"{self.label}: {self.done}/{self.total} done{failed}, {self.audio_s / 3600:.2f} h of audio, "
-                f"{self.x_real_time():.1f} x real time, ETA {clock(eta) if eta is not None else '?'}")
+        return (
+            f"{self.label}: {self.done}/{self.total} done{failed}, {self.audio_s / 3600:.2f} h of audio, "
+            f"{self.x_real_time():.1f} x real time, ETA {clock(eta) if eta is not None else '?'}"
+        )
 
     def show(self) -> None:
         """Redraw the bar or print a line, when it is time."""

@@ -1,4 +1,6 @@
-"""What ran: git hash, Python and package versions. Recorded, and warned about when it changes, never refused."""
+"""What ran: git hash, Python and package versions. Recorded, and warned about when it changes, never
+refused.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +10,54 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, Optional
 
-PACKAGES = ("numpy", "soundfile", "soxr", "torch", "transformers", "nemo_toolkit", "onnxruntime", "ten-vad",
-            "silero-vad", "pocketsphinx")
+PACKAGES = (
+    "numpy",
+    "soundfile",
+    "soxr",
+    "torch",
+    "transformers",
+    "nemo_toolkit",
+    "onnxruntime",
+    "ten-vad",
+    "silero-vad",
+    "pocketsphinx",
+)
 
 
-def git_hash(folder: Optional[Path] = None) -> Optional[str]:
-    """Return the version of the code: the launcher's word, else the checkout's hash, `-edited` where files differ."""
+def git_hash(folder: Path | None = None) -> str | None:
+    """Return the version of the code: the launcher's word, else the checkout's hash, `-edited` where files
+    differ.
+    """
     if "AMELA_GIT_VERSION" in os.environ:
         return os.environ["AMELA_GIT_VERSION"]
     folder = folder or Path(__file__).parent
     try:
-        out = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty=-edited", "--abbrev=12", "--exclude=*"],
-                             capture_output=True, text=True, timeout=10)
+        out = subprocess.run(
+            [
+                "git",
+                "-C",
+                str(folder),
+                "describe",
+                "--always",
+                "--dirty=-edited",
+                "--abbrev=12",
+                "--exclude=*",
+            ],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return out.stdout.strip() or None
 
 
-@functools.lru_cache(maxsize=None)
-def versions() -> Dict[str, Optional[str]]:
+@functools.cache
+def versions() -> dict[str, str | None]:
     """Return the versions that a result may depend on, by name; only packages that are installed."""
-    found: Dict[str, Optional[str]] = {"amela": git_hash(), "python": platform.python_version()}
+    found: dict[str, str | None] = {"amela": git_hash(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -5,8 +5,8 @@
     {"line": 18, "key": "/a/c.wav", "error": {"class": …, "message": …, "attempt": …, "host": …}}
     {"void": "errors", "why": …}                               the error lines of this file do not count
 
-A line of a later generation (`--fresh`, `--overwrite`, `--retry-errors`) says so: `"generation": 2`. What is torn,
-cut in a character, without a newline or zero-filled was never a line.
+A line of a later generation (`--fresh`, `--overwrite`, `--retry-errors`) says so: `"generation": 2`. What is
+torn, cut in a character, without a newline or zero-filled was never a line.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import time
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, BinaryIO, NamedTuple
 
 from amela.files import StrPath, explain, make_folder, sync_folder
 from amela.manifest import Record, from_line, hash_key, to_line
@@ -49,7 +50,7 @@ class ResultsWriter:
         except OSError as exc:
             raise explain(exc, self.path) from exc
 
-    def write(self, index: int, key: str, outcome: Dict[str, Any]) -> None:
+    def write(self, index: int, key: str, outcome: dict[str, Any]) -> None:
         """Write one record's outcome, {"fields": …} or {"error": …}; ValueError where it holds NaN."""
         self._write({"line": index, "key": key, **self._mark, **outcome})
 
@@ -74,7 +75,7 @@ class ResultsWriter:
             os.close(self._fd)
 
 
-def read_results(file: BinaryIO) -> Iterator[Tuple[int, Record]]:
+def read_results(file: BinaryIO) -> Iterator[tuple[int, Record]]:
     """Yield (offset, object) of each whole line of an open result file."""
     offset = 0
     for raw in file:
@@ -86,7 +87,7 @@ def read_results(file: BinaryIO) -> Iterator[Tuple[int, Record]]:
         offset += len(raw)
 
 
-def result_files(folder: Path) -> List[Path]:
+def result_files(folder: Path) -> list[Path]:
     """Return the result files of a stage's state, sorted by name: merged ones first."""
     return sorted((folder / "results").glob("*.jsonl"))
 
@@ -120,22 +121,26 @@ class Results:
     Made from the result files by `find`; holds them open, as a merge elsewhere may remove their names.
     """
 
-    def __init__(self, keys: "array[int]", cuts: Cuts) -> None:
+    def __init__(self, keys: array[int], cuts: Cuts) -> None:
         self.places = array("Q", bytes(8 * len(keys)))  # place of the result that counts, 0 without one
-        self._old = array("Q", bytes(8 * len(keys) if cuts.fresh else 0))  # … of one that an older generation made
-        self.errors: Dict[int, Dict[str, int]] = {}  # line → attempt → place
-        self.failed_ever: Set[int] = set()  # lines with an error of any generation
-        self.paths: List[Path] = []
-        self._files: List[BinaryIO] = []
+        self._old = array(
+            "Q", bytes(8 * len(keys) if cuts.fresh else 0)
+        )  # … of one that an older generation made
+        self.errors: dict[int, dict[str, int]] = {}  # line → attempt → place
+        self.failed_ever: set[int] = set()  # lines with an error of any generation
+        self.paths: list[Path] = []
+        self._files: list[BinaryIO] = []
         self._keys, self._cuts = keys, cuts
-        self._stray_places: Dict[int, int] = {}  # by key hash: lines whose hint no longer fits
-        self._stray_old: Dict[int, int] = {}
-        self._stray_errors: Dict[int, Dict[str, int]] = {}
+        self._stray_places: dict[int, int] = {}  # by key hash: lines whose hint no longer fits
+        self._stray_old: dict[int, int] = {}
+        self._stray_errors: dict[int, dict[str, int]] = {}
 
-    def find(self, folder: Path) -> "Results":
-        """Index the result files of a stage's state. FileNotFoundError where a merge removed one meanwhile."""
+    def find(self, folder: Path) -> Results:
+        """Index the result files of a stage's state. FileNotFoundError where a merge removed one
+        meanwhile.
+        """
         for path in result_files(folder):
-            file = open(path, "rb")
+            file = open(path, "rb")  # noqa: SIM115
             self._files.append(file)
             self.paths.append(path)
             self._index(len(self._files), file, errors_void(path))
@@ -204,15 +209,17 @@ class Results:
             file.close()
 
 
-def settled_keys(paths: List[Path], cuts: Cuts) -> Tuple[Set[str], Set[str]]:
-    """Return the keys that need no more work by the given files (done, or failed for good), and those that failed."""
-    done: Set[str] = set()
-    failed: Dict[str, Set[str]] = {}
+def settled_keys(paths: list[Path], cuts: Cuts) -> tuple[set[str], set[str]]:
+    """Return the keys that need no more work by the given files (done, or failed for good), and those that
+    failed.
+    """
+    done: set[str] = set()
+    failed: dict[str, set[str]] = {}
     for path in paths:
         void = errors_void(path)
         with open(path, "rb") as file:
             for _, line in read_results(file):
-                key: Optional[str] = line.get("key")
+                key: str | None = line.get("key")
                 generation = line.get("generation", 0)
                 if key is None or generation < cuts.fresh:
                     continue

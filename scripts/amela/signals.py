@@ -1,23 +1,26 @@
-"""What a task does when it is asked to stop: USR1 comes before the time limit, TERM and INT from people or preemption."""
+"""What a task does when it is asked to stop: USR1 comes before the time limit, TERM and INT from people or
+preemption.
+"""
 
 from __future__ import annotations
 
 import signal
 import time
-from typing import Any, Dict, Optional
+from typing import Any
 
-# How long the batch in flight may go on: the launchers ask for USR1 180 s before the end, SLURM kills 30 s after TERM.
-PATIENCE_S: Dict[int, float] = {signal.SIGUSR1: 90.0, signal.SIGTERM: 10.0, signal.SIGINT: 10.0}
+# How long the batch in flight may go on: the launchers ask for USR1 180 s before the end, SLURM kills 30 s
+# after TERM.
+PATIENCE_S: dict[int, float] = {signal.SIGUSR1: 90.0, signal.SIGTERM: 10.0, signal.SIGINT: 10.0}
 
 
 class Stop:
     """Remembers the first signal that asked to stop. Handlers only set a flag: no file is touched in one."""
 
     def __init__(self) -> None:
-        self.signal: Optional[int] = None
+        self.signal: int | None = None
         self._deadline = float("inf")
 
-    def listen(self) -> "Stop":
+    def listen(self) -> Stop:
         """Take over USR1, TERM and INT."""
         for number in PATIENCE_S:
             signal.signal(number, self._note)
@@ -37,7 +40,9 @@ class Stop:
 
     @property
     def wants_requeue(self) -> bool:
-        """Tell whether the task should come back by itself: only the time limit says so, or nobody could cancel it."""
+        """Tell whether the task should come back by itself: only the time limit says so, or nobody could
+        cancel it.
+        """
         return self.signal == signal.SIGUSR1
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import NamedTuple
 
 from amela.deals import Deal, cuts, read_deals
 from amela.files import StrPath
@@ -19,7 +20,7 @@ KEEP_IN_MEMORY_BYTES = 32 * 2**20
 class Item(NamedTuple):
     """A record to do, with its line in the manifest and its key."""
 
-    index: int
+    line: int
     key: str
     record: Record
     failed_before: bool  # tried once more, which says nothing new about the environment
@@ -34,10 +35,10 @@ class Spool:
     """Lines kept in memory, or beyond 32 MB in a nameless file; given back the longest record first."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=KEEP_IN_MEMORY_BYTES)
+        self._file = tempfile.SpooledTemporaryFile(max_size=KEEP_IN_MEMORY_BYTES)  # noqa: SIM115
         self._end = 0
         self._offsets, self._indices, self._durations = array("Q"), array("L"), array("f")
-        self._failed_before: Set[int] = set()
+        self._failed_before: set[int] = set()
 
     def add(self, index: int, raw: bytes, duration_s: float, failed_before: bool) -> None:
         """Keep line `index` of the manifest."""
@@ -56,7 +57,9 @@ class Spool:
         return sum(self._durations)
 
     def items(self) -> Iterator[Item]:
-        """Yield the records, the longest first, so that too little memory shows at once and batches pad little."""
+        """Yield the records, the longest first, so that too little memory shows at once and batches pad
+        little.
+        """
         for place in sorted(range(len(self)), key=lambda at: (-self._durations[at], at)):
             self._file.seek(self._offsets[place])
             record = from_line(self._file.readline())
@@ -64,8 +67,10 @@ class Spool:
             yield Item(index, record_key(record), record, index in self._failed_before)
 
 
-def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: Optional[int], limit: Optional[int]) -> Spool:
-    """Return what is left of a shard (None: of all), without what earlier attempts did. Parses only its own lines."""
+def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: int | None, limit: int | None) -> Spool:
+    """Return what is left of a shard (None: of all), without what earlier attempts did. Parses only its own
+    lines.
+    """
     deals = read_deals(folder)
     redo = any(other.header["opener"] in ("fresh", "overwrite") for other in deals)
     settled, failed = _settled_before(folder, deals, deal, shard, redo)
@@ -81,22 +86,28 @@ def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: Optional[int]
             record = parse_record(raw, manifest, index)
             key = record_key(record)
             if (redo or field not in record) and key not in settled:
-                spool.add(index, raw, float(record.get("duration") or 0), index in failed_before or key in failed)
+                spool.add(
+                    index, raw, float(record.get("duration") or 0), index in failed_before or key in failed
+                )
     if lines != len(shards):
-        log(f"{manifest} has {lines} lines and had {len(shards)} when it was dealt: results are matched by key, and "
-            "records that this task misses stand as missing in the merge")
+        log(
+            f"{manifest} has {lines} lines and had {len(shards)} when it was dealt: results are matched by "
+            "key, and records that this task misses stand as missing in the merge"
+        )
     return spool
 
 
-def _settled_before(folder: Path, deals: List[Deal], deal: Deal, shard: Optional[int],
-                    redo: bool) -> Tuple[Set[str], Set[str]]:
+def _settled_before(
+    folder: Path, deals: list[Deal], deal: Deal, shard: int | None, redo: bool
+) -> tuple[set[str], set[str]]:
     """Return the keys that earlier attempts at this shard settled, and those that failed in one."""
     paths = []
     for path in result_files(folder):
         if path.name.startswith("merged"):
             if redo:  # else the manifest has the field
                 paths.append(path)
-        elif shard is None or path.name.startswith(f"task_{shard:04d}."):
-            if read_header(path).get("deal") == deal.number:
-                paths.append(path)
+        elif shard is not None and not path.name.startswith(f"task_{shard:04d}."):
+            continue
+        elif read_header(path).get("deal") == deal.number:
+            paths.append(path)
     return settled_keys(paths, cuts(deals))

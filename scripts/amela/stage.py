@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from amela import provenance, slurm, workers
 from amela.deals import WORTH_BALANCING, Deal, take_deal
@@ -26,7 +26,9 @@ from amela.state import stage_folder
 from amela.workers import Load, Process
 
 
-def run_shard(args: argparse.Namespace, stage: str, fields: Tuple[str, ...], load: Load, process: Process) -> int:
+def run_shard(
+    args: argparse.Namespace, stage: str, fields: tuple[str, ...], load: Load, process: Process
+) -> int:
     """Do this process's share of a stage and return the exit status.
 
     Args:
@@ -34,7 +36,8 @@ def run_shard(args: argparse.Namespace, stage: str, fields: Tuple[str, ...], loa
         stage: its name, which is that of its state folder.
         fields: that `process` gives; the first marks a record as done.
         load: `load(args)` returns the model; heavy imports inside. Runs in a worker process.
-        process: `process(model, batch)` returns a dict of new fields, or an exception, for each record, in order.
+        process: `process(model, batch)` returns a dict of new fields, or an exception, for each record, in
+        order.
     """
     names = _names(fields, args.field)
     if args.only:
@@ -44,8 +47,8 @@ def run_shard(args: argparse.Namespace, stage: str, fields: Tuple[str, ...], loa
     asked = ask(args, place)
     folder = stage_folder(args.manifest, stage, args.field)
     deal = take_deal(folder, args, asked, slurm.job_name(place), place, names[fields[0]])
-    status = _run_attempt(args, stage, folder, deal, place, asked.index, names, load, process, stop)
-    whole = asked.index is None and not place.is_array
+    status = _run_attempt(args, stage, folder, deal, place, asked.shard, names, load, process, stop)
+    whole = asked.shard is None and not place.is_array
     if whole and status not in (STOPPED, BAD_CALL, 1):
         report = merge(args.manifest, stage=stage, field=args.field, max_error_rate=args.max_error_rate)
         if status == OK and not args.limit:
@@ -53,28 +56,45 @@ def run_shard(args: argparse.Namespace, stage: str, fields: Tuple[str, ...], loa
     return status
 
 
-def _names(fields: Tuple[str, ...], field: str) -> Dict[str, str]:
-    """Return the name each field is written under: with --field NAME the first is NAME, the others NAME_<field>."""
+def _names(fields: tuple[str, ...], field: str) -> dict[str, str]:
+    """Return the name each field is written under: with --field NAME the first is NAME, the others
+    NAME_<field>.
+    """
     if not field:
         return {name: name for name in fields}
     return {name: field if name == fields[0] else f"{field}_{name}" for name in fields}
 
 
-def _run_only(args: argparse.Namespace, load: Load, process: Process, names: Dict[str, str]) -> int:
+def _run_only(args: argparse.Namespace, load: Load, process: Process, names: dict[str, str]) -> int:
     """Print the fields of one record, or its traceback; write nothing."""
     for _, record in read_records(args.manifest):
         if args.only in (record.get("audio_filepath"), str(record.get("id")), record_key(record)):
             result = process(load(args), [record])[0]
             if isinstance(result, BaseException):
                 raise result
-            print(json.dumps({names.get(name, name): value for name, value in result.items()}, indent=2,
-                             ensure_ascii=False))
+            print(
+                json.dumps(
+                    {names.get(name, name): value for name, value in result.items()},
+                    indent=2,
+                    ensure_ascii=False,
+                )
+            )
             return OK
     raise CallError(f"{args.manifest}: no record has the path or id {args.only!r}")
 
 
-def _run_attempt(args: argparse.Namespace, stage: str, folder: Path, deal: Deal, place: slurm.Place, shard: Any,
-                 names: Dict[str, str], load: Load, process: Process, stop: Stop) -> int:
+def _run_attempt(
+    args: argparse.Namespace,
+    stage: str,
+    folder: Path,
+    deal: Deal,
+    place: slurm.Place,
+    shard: Any,
+    names: dict[str, str],
+    load: Load,
+    process: Process,
+    stop: Stop,
+) -> int:
     """Open the shard, run the keeper over it, and settle what comes after: marker, requeue, last beat."""
     inline = args.limit is not None or args.fail_fast
     number = shard or 0
@@ -83,13 +103,29 @@ def _run_attempt(args: argparse.Namespace, stage: str, folder: Path, deal: Deal,
     name = f"{job}-{place.restart}-{host}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
     spool = open_shard(args.manifest, folder, deal, shard, args.limit)
     _announce(stage, deal, number, spool.seconds(), len(spool))
-    beat = {"stage": stage, "job": deal.header["job"] if not place.job else place.job, "task": place.task,
-            "deal": deal.number, "shard": number, "num_shards": deal.num_shards, "restart": place.restart,
-            "attempt": name, "started": time.time(), "limit": args.limit}
+    beat = {
+        "stage": stage,
+        "job": deal.header["job"] if not place.job else place.job,
+        "task": place.task,
+        "deal": deal.number,
+        "shard": number,
+        "num_shards": deal.num_shards,
+        "restart": place.restart,
+        "attempt": name,
+        "started": time.time(),
+        "limit": args.limit,
+    }
     attempt = Attempt(name, beat, str(folder / "beats" / f"task_{number:04d}.{name}.json"))
-    header: Record = {"deal": deal.number, "generation": deal.header["generation"], "shard": number, "attempt": name,
-                      "made_by": provenance.versions()}
-    writer = ResultsWriter(folder / "results" / f"task_{number:04d}.{name}.jsonl", header, deal.header["generation"])
+    header: Record = {
+        "deal": deal.number,
+        "generation": deal.header["generation"],
+        "shard": number,
+        "attempt": name,
+        "made_by": provenance.versions(),
+    }
+    writer = ResultsWriter(
+        folder / "results" / f"task_{number:04d}.{name}.jsonl", header, deal.header["generation"]
+    )
     progress = Progress(f"{stage} {number + 1}/{deal.num_shards}", len(spool), spool.seconds())
     keeper = Keeper(args, load, process, names, spool, writer, attempt, progress, stop)
     state = "failed"
@@ -109,8 +145,10 @@ def _run_attempt(args: argparse.Namespace, stage: str, folder: Path, deal: Deal,
 
 def _announce(stage: str, deal: Deal, shard: int, audio_s: float, records: int) -> None:
     """Print the first line of a task, and what to do about shards of unequal length or other versions."""
-    log(f"{stage}: shard {shard + 1} of {deal.num_shards} (deal {deal.number}), {records} records left, "
-        f"{audio_s / 3600:.2f} h of audio")
+    log(
+        f"{stage}: shard {shard + 1} of {deal.num_shards} (deal {deal.number}), {records} records left, "
+        f"{audio_s / 3600:.2f} h of audio"
+    )
     if deal.num_shards > 1:
         imbalance = deal.header["imbalance"]
         advice = "" if imbalance <= WORTH_BALANCING or deal.header["balance"] else ": try --balance duration"
@@ -135,17 +173,24 @@ def _leave(stop: Stop, place: slurm.Place, progress: Progress) -> None:
     if not (stop.wants_requeue and place.job):
         log(f"stopped by {stop.name}: the same command goes on from here")
     elif not progress.done + progress.failed:
-        log("stopped by SIGUSR1 without one new record: not requeued, as that would go on for ever; give it more time")
+        log(
+            "stopped by SIGUSR1 without one new record: not requeued, as that would go on for ever; "
+            "give it more time"
+        )
     else:
         problem = slurm.requeue(place)
-        log("stopped by SIGUSR1: requeued" if problem is None else f"stopped by SIGUSR1, not requeued: {problem}")
+        log(
+            "stopped by SIGUSR1: requeued"
+            if problem is None
+            else f"stopped by SIGUSR1, not requeued: {problem}"
+        )
 
 
 def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:
     """Do the shard in this process, for a debugger and plain tracebacks."""
     keeper.beat("running")
     model = keeper.load(args)
-    batches: List[Any] = list(keeper.fresh)
+    batches: list[Any] = list(keeper.fresh)
     while batches and not keeper.stop:
         batch = batches.pop(0)
         if args.fail_fast:

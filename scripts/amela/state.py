@@ -1,16 +1,16 @@
 """Where the state of a stage lives: `.amela/<manifest>/<stage>[.<field>]/` beside the manifest's real path.
 
-    deals/000001.json   what the tasks of one submission share (deals.py)
-    jobs/<job>          the deal that a job belongs to
-    results/*.jsonl     task_0003.<attempt>.jsonl of each attempt; merged.<attempt>.jsonl after a merge (results.py)
-    beats/*.json        heartbeats (beats.py)
+deals/000001.json   what the tasks of one submission share (deals.py)
+jobs/<job>          the deal that a job belongs to
+results/*.jsonl     task_0003.<attempt>.jsonl of each attempt; merged.<attempt>.jsonl after a merge
+(results.py)
+beats/*.json        heartbeats (beats.py)
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Optional
 
 from amela.errors import CallError
 from amela.files import StrPath
@@ -22,13 +22,15 @@ def manifest_folder(manifest: StrPath) -> Path:
     return real.parent / ".amela" / real.name
 
 
-def stage_folder(manifest: StrPath, stage: str, field: Optional[str] = None) -> Path:
+def stage_folder(manifest: StrPath, stage: str, field: str | None = None) -> Path:
     """Return the folder of a stage's state; it need not exist yet."""
     if field is not None and (not field.replace("_", "").isalnum() or field == "audio_filepath"):
         raise CallError(f"--field {field!r}: wanted letters, digits and _ only")
     return manifest_folder(manifest) / (f"{stage}.{field}" if field else stage)
 
 
-def stage_folders(manifest: StrPath) -> List[Path]:
+def stage_folders(manifest: StrPath) -> list[Path]:
     """Return the states of a manifest's stages that have a deal, sorted by name."""
-    return sorted(deals.parent for deals in manifest_folder(manifest).glob("*/deals") if any(deals.glob("[0-9]*.json")))
+    return sorted(
+        deals.parent for deals in manifest_folder(manifest).glob("*/deals") if any(deals.glob("[0-9]*.json"))
+    )

@@ -1,4 +1,5 @@
-"""Worker processes: each loads the model once and turns batches into results. The keeper feeds and replaces them.
+"""Worker processes: each loads the model once and turns batches into results. The keeper feeds and replaces
+them.
 
 They are forked from the keeper, which has no threads and has imported nothing heavy, and ignore its signals.
 """
@@ -12,46 +13,58 @@ import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from amela.errors import CallError
 from amela.manifest import Record, to_line
 from amela.spool import Item
 
 Load = Callable[[argparse.Namespace], Any]
-Process = Callable[[Any, List[Record]], List[Any]]
+Process = Callable[[Any, list[Record]], list[Any]]
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
-READY, DONE, RAISED, NO_MEMORY, BROKEN, BAD_CALL = "ready", "done", "raised", "no memory", "broken", "bad call"
+READY, DONE, RAISED, NO_MEMORY, BROKEN, BAD_CALL = (
+    "ready",
+    "done",
+    "raised",
+    "no memory",
+    "broken",
+    "bad call",
+)
 _context = multiprocessing.get_context("fork")
 
 
 class Answer(NamedTuple):
-    """What a worker says: READY after loading; of a batch DONE with outcomes, RAISED, NO_MEMORY, BROKEN device."""
+    """What a worker says: READY after loading; of a batch DONE with outcomes, RAISED, NO_MEMORY, BROKEN
+    device.
+    """
 
     kind: str
-    outcomes: List[Dict[str, Any]]  # one {"fields": …} or {"error": {"class": …, "message": …}} a record
+    outcomes: list[dict[str, Any]]  # one {"fields": …} or {"error": {"class": …, "message": …}} a record
     text: str
 
 
 class Worker:
     """A child process with the batch it works on."""
 
-    def __init__(self, load: Load, process: Process, args: argparse.Namespace, fields: Dict[str, str]) -> None:
+    def __init__(
+        self, load: Load, process: Process, args: argparse.Namespace, fields: dict[str, str]
+    ) -> None:
         self.connection, theirs = _context.Pipe()
-        self.batch: List[Item] = []
+        self.batch: list[Item] = []
         self.ready = False
         self.started_batch = 0.0
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child ignores them
         try:
-            self.child = _context.Process(target=_work, args=(os.getpid(), theirs, self.connection, load, process, args,
-                                                             fields))
+            self.child = _context.Process(
+                target=_work, args=(os.getpid(), theirs, self.connection, load, process, args, fields)
+            )
             self.child.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
 
-    def give(self, batch: List[Item]) -> None:
+    def give(self, batch: list[Item]) -> None:
         """Hand a batch over."""
         self.batch = batch
         try:
@@ -59,7 +72,7 @@ class Worker:
         except (BrokenPipeError, ConnectionResetError):
             pass  # it died just now: take() says so
 
-    def take(self) -> Optional[Answer]:
+    def take(self) -> Answer | None:
         """Return the worker's answer, None where it died."""
         try:
             answer: Answer = self.connection.recv()
@@ -82,7 +95,9 @@ class Worker:
             self.child.kill()
         else:
             try:
-                self.connection.send(None)  # closing would not tell it: workers forked later hold this end too
+                self.connection.send(
+                    None
+                )  # closing would not tell it: workers forked later hold this end too
             except OSError:
                 pass
         self.connection.close()
@@ -92,8 +107,15 @@ class Worker:
             self.child.join()
 
 
-def _work(keeper: int, mine: Connection, theirs: Connection, load: Load, process: Process, args: argparse.Namespace,
-          fields: Dict[str, str]) -> None:
+def _work(
+    keeper: int,
+    mine: Connection,
+    theirs: Connection,
+    load: Load,
+    process: Process,
+    args: argparse.Namespace,
+    fields: dict[str, str],
+) -> None:
     """Be the worker: load, then answer each batch until the keeper is gone."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -125,6 +147,7 @@ def _die_with(keeper: int) -> None:
     """Ask Linux to kill this process when the keeper is killed, or its model would stay on the GPU."""
     try:
         import ctypes
+
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     except (OSError, AttributeError):
         pass
@@ -132,7 +155,7 @@ def _die_with(keeper: int) -> None:
         os._exit(0)
 
 
-def answer(model: Any, process: Process, batch: List[Record], fields: Dict[str, str]) -> Answer:
+def answer(model: Any, process: Process, batch: list[Record], fields: dict[str, str]) -> Answer:
     """Run `process` on a batch; never raises, but for what ends a process."""
     try:
         results = process(model, batch)
@@ -148,7 +171,7 @@ def answer(model: Any, process: Process, batch: List[Record], fields: Dict[str, 
         return Answer(kind, [], f"{type(exc).__name__}: {exc}")
 
 
-def outcome(result: Any, fields: Dict[str, str]) -> Dict[str, Any]:
+def outcome(result: Any, fields: dict[str, str]) -> dict[str, Any]:
     """Return what a result line says of a record: its fields under the names asked for, or its error."""
     if isinstance(result, BaseException):
         return {"error": {"class": type(result).__name__, "message": str(result)[:2000]}}
@@ -162,12 +185,19 @@ def outcome(result: Any, fields: Dict[str, str]) -> Dict[str, Any]:
 
 def is_no_memory(exc: BaseException) -> bool:
     """Tell whether an exception means too little memory, which a smaller batch may cure."""
-    return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError" \
+    return (
+        isinstance(exc, MemoryError)
+        or type(exc).__name__ == "OutOfMemoryError"
         or "out of memory" in str(exc).lower()
+    )
 
 
 def is_broken_device(exc: BaseException) -> bool:
     """Tell whether the GPU's context is lost, so that everything after fails in this process."""
     if is_no_memory(exc):
         return False
-    return type(exc).__name__ == "AcceleratorError" or "CUDA error" in str(exc) or "device-side assert" in str(exc)
+    return (
+        type(exc).__name__ == "AcceleratorError"
+        or "CUDA error" in str(exc)
+        or "device-side assert" in str(exc)
+    )

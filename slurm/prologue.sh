@@ -27,7 +27,7 @@ code_version() { # the commit, marked when tracked files were edited since
     if [[ -f $AMELA_CODE/.git_version ]]; then
         cat "$AMELA_CODE/.git_version"
     else
-        git -C "$AMELA_CODE" describe --always --dirty=-edited --abbrev=12 --exclude='*' 2>/dev/null || echo "unknown (no git)"
+        git --no-optional-locks -C "$AMELA_CODE" describe --always --dirty=-edited --abbrev=12 --exclude='*' 2>/dev/null || echo "unknown (no git)"
     fi
 }
 

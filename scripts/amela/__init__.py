@@ -6,11 +6,15 @@ Standard library and filelock only, Python 3.9 syntax: it imports in every envir
     files     write aside, sync, rename, link             cli       argument parsers of the scripts
     manifest  records, keys, reading and writing          state     where a stage keeps its state
     results   shard result files, torn tails              beats     heartbeats of tasks
-    shards    which shard this process is                 deals     what the tasks of one submission share
-    spool     the records of one shard                    workers   the child processes that run load/process
-    keeper    the loop around them                        stage     run_shard: what a map stage calls
-    merge     results into the manifest                   summary   what status.py shows
-    slurm     the few places where SLURM is called        progress  bar on a terminal, lines in a log
+    shards    which shard a process asks for              deals     what the tasks of one submission share
+    dealing   how a process comes by its deal             spool     the records of one shard
+    workers   child processes that run load/process       keeper    the loop around them
+    stage     run_shard: what a map stage calls           signals   what asks a task to stop
+    merge     results into the manifest                   compact   tidying the state up afterwards
+    summary   what status.py shows                        finish    the line that does what is missing
+    slurm     where SLURM is asked or told something      progress  a bar on a terminal, lines in a log
+
+The other modules belong to one tool each: see their first lines.
 """
 
 __version__ = "0.1.0"

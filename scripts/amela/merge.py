@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from amela import finish
-from amela.beats import is_alive, read_beats
+from amela.compact import compact, ended_files, remove_state
 from amela.deals import cuts, find_results, read_deals
 from amela.errors import INCOMPLETE, OK, TOO_MANY_ERRORS, CallError
-from amela.files import StrPath, attempt_name, explain, sync_folder, write_aside
+from amela.files import StrPath, explain, write_aside
 from amela.log import log, printable
 from amela.manifest import Record, open_manifest, parse_record, read_lines, scan, to_line
 from amela.results import Results
@@ -68,7 +66,7 @@ class _Stage:
         self.deals = read_deals(folder)
         self.field: str = self.deals[-1].header["field"]
         self.redo = any(deal.header["opener"] in ("fresh", "overwrite") for deal in self.deals)
-        self.ended = {str(path) for path in _ended_files(folder)}  # before the results are read
+        self.ended = ended_files(folder)  # before the results are read
         self.results: Results = find_results(folder, keys, cuts(self.deals))
         self.done = self.failed = 0
         self.missing: list[int] = []
@@ -140,7 +138,7 @@ def merge(
         opened, reports = merged
         for one in opened:
             if clean and not one.missing:
-                _remove_state(one)
+                remove_state(one.folder)
     for report in reports:
         log(report.text())
     return MergeReport(_status(reports, max_error_rate), reports)
@@ -167,7 +165,7 @@ def _merge_once(manifest: StrPath, target: Path | None, allow_missing: bool) -> 
             return None
         if changed:
             for one in stages:
-                _compact(one)
+                compact(one.folder, one.results, one.ended, one.deals[-1].number)
         return asked, [one.report() for one in asked]
     finally:
         for one in stages:
@@ -229,67 +227,6 @@ def _identity(path: StrPath) -> tuple[int, int, int]:
     except OSError as exc:
         raise explain(exc, path, "reading") from exc
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _compact(stage: _Stage) -> None:
-    """Gather the lines of ended attempts in one merged file, then remove theirs. Two at once make two: both
-    count.
-    """
-    results = stage.results
-    old = [path for path in results.paths if str(path) in stage.ended]
-    if len(old) == 1 and old[0].name.startswith("merged"):
-        return
-    name = stage.folder / "results" / f"merged.{attempt_name()}-{time.time_ns():x}.jsonl"
-    if old:
-        with write_aside(name, "wb") as file:
-            file.write(to_line({"amela": 1, "merged": len(old)}))
-            for place in _kept_places(results):
-                if str(results.path(place)) in stage.ended:
-                    file.write(results.read_raw(place))
-        for path in old:
-            path.unlink(missing_ok=True)
-        sync_folder(name.parent)
-    _remove_old_beats(stage)
-
-
-def _kept_places(results: Results) -> Iterator[int]:
-    """Yield the places of the lines that later merges and deals need, in the order of the manifest."""
-    for index, place in enumerate(results.places):
-        if place or results.old_place(index):
-            yield place or results.old_place(index)
-        if not place:
-            yield from results.errors.get(index, {}).values()
-
-
-def _ended_files(folder: Path) -> list[Path]:
-    """Return the result files that nobody writes any more."""
-    running = {beat["attempt"] for beat in read_beats(folder) if is_alive(beat)}
-    known = {beat["attempt"] for beat in read_beats(folder)}
-    files = []
-    for path in (folder / "results").glob("*.jsonl"):
-        kind, _, attempt = path.name[: -len(".jsonl")].partition(".")
-        if kind == "merged" or (attempt in known and attempt not in running):
-            files.append(path)
-    return files
-
-
-def _remove_old_beats(stage: _Stage) -> None:
-    """Keep the last heartbeat of each shard of the latest deal, and those of running tasks."""
-    last: dict[Any, Record] = {}
-    for beat in read_beats(stage.folder):
-        key = (beat["deal"], beat["shard"])
-        for stale in (last.pop(key, None), beat if beat["deal"] != stage.deals[-1].number else None):
-            if stale is not None and not is_alive(stale):
-                Path(stale["path"]).unlink(missing_ok=True)
-        last[key] = beat
-
-
-def _remove_state(stage: _Stage) -> None:
-    """Remove what a complete stage left beside the manifest."""
-    if any(is_alive(beat) for beat in read_beats(stage.folder)):
-        log(f"{stage.name}: tasks are at work, so its state stays")
-        return
-    shutil.rmtree(stage.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -127,6 +127,7 @@ class Results:
             "Q", bytes(8 * len(keys) if cuts.fresh else 0)
         )  # … of one that an older generation made
         self.errors: dict[int, dict[str, int]] = {}  # line → attempt → place
+        self.unplaced: list[int] = []  # places of lines whose record the manifest has no more
         self.failed_ever: set[int] = set()  # lines with an error of any generation
         self.paths: list[Path] = []
         self._files: list[BinaryIO] = []
@@ -173,12 +174,17 @@ class Results:
         """Give the lines of a manifest that was filtered or sorted meanwhile their results by key."""
         if not (self._stray_places or self._stray_old or self._stray_errors):
             return
+        placed = set()
         for index, key in enumerate(self._keys):
-            self.places[index] = self.places[index] or self._stray_places.get(key, 0)
-            if self._old:
-                self._old[index] = self._old[index] or self._stray_old.get(key, 0)
-            if key in self._stray_errors:
-                self.errors.setdefault(index, {}).update(self._stray_errors[key])
+            if key in self._stray_places or key in self._stray_old or key in self._stray_errors:
+                placed.add(key)
+                self.places[index] = self.places[index] or self._stray_places.get(key, 0)
+                if self._old:
+                    self._old[index] = self._old[index] or self._stray_old.get(key, 0)
+                if key in self._stray_errors:
+                    self.errors.setdefault(index, {}).update(self._stray_errors[key])
+        for strays in (self._stray_places, self._stray_old):
+            self.unplaced.extend(place for key, place in strays.items() if key not in placed)
         self._stray_places, self._stray_old, self._stray_errors = {}, {}, {}
 
     def old_place(self, index: int) -> int:

@@ -101,13 +101,20 @@ def _settled_before(
     folder: Path, deals: list[Deal], deal: Deal, shard: int | None, redo: bool
 ) -> tuple[set[str], set[str]]:
     """Return the keys that earlier attempts at this shard settled, and those that failed in one."""
-    paths = []
+    while True:
+        try:
+            return settled_keys(list(_files_of_shard(folder, deal, shard, redo)), cuts(deals))
+        except FileNotFoundError:  # a merge compacted one just now: what it held stands elsewhere
+            continue
+
+
+def _files_of_shard(folder: Path, deal: Deal, shard: int | None, redo: bool) -> Iterator[Path]:
+    """Yield the result files of a shard; merged ones only where the manifest's field does not tell the same."""
     for path in result_files(folder):
         if path.name.startswith("merged"):
-            if redo:  # else the manifest has the field
-                paths.append(path)
+            if redo:
+                yield path
         elif shard is not None and not path.name.startswith(f"task_{shard:04d}."):
             continue
         elif read_header(path).get("deal") == deal.number:
-            paths.append(path)
-    return settled_keys(paths, cuts(deals))
+            yield path

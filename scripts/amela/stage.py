@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from amela import provenance, slurm, workers
-from amela.deals import WORTH_BALANCING, Deal, take_deal
+from amela.dealing import take_deal
+from amela.deals import WORTH_BALANCING, Deal
 from amela.errors import BAD_CALL, OK, STOPPED, CallError, StoppedError
 from amela.keeper import Attempt, Keeper
 from amela.log import error, log

@@ -33,22 +33,10 @@ def git_hash(folder: Path | None = None) -> str | None:
         return os.environ["AMELA_GIT_VERSION"]
     folder = folder or Path(__file__).parent
     try:
-        out = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(folder),
-                "describe",
-                "--always",
-                "--dirty=-edited",
-                "--abbrev=12",
-                "--exclude=*",
-            ],
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=10,
-        )
+        # no lock: thousand tasks ask at once, and one that is killed must not leave the checkout locked
+        command = ["git", "--no-optional-locks", "-C", str(folder), "describe", "--always", "--abbrev=12"]
+        command += ["--dirty=-edited", "--exclude=*"]
+        out = subprocess.run(command, capture_output=True, check=False, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return out.stdout.strip() or None

@@ -104,7 +104,7 @@ def _settled_before(
     while True:
         try:
             return settled_keys(list(_files_of_shard(folder, deal, shard, redo)), cuts(deals))
-        except FileNotFoundError:  # a merge compacted one just now: what it held stands elsewhere
+        except FileNotFoundError:  # a merge compacted one: what it held stands elsewhere now
             continue
 
 

@@ -10,7 +10,7 @@
     manifest_tools.py stats metadata/corpus.json --by speaker
     manifest_tools.py validate metadata/corpus.json --check-files
 
-Records stream through: ten million lines need no more memory than ten thousand.
+Records stream through: ten million lines need little more memory than ten thousand.
 """
 
 from __future__ import annotations
@@ -18,28 +18,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Callable, Iterable, Iterator
-from urllib.parse import quote
+from collections.abc import Callable, Iterable, Iterator
 
-from amela import cli, expression
-from amela.check import faults
-from amela.convert import convert, with_durations
 from amela.errors import OK, CallError, run_main
+from amela.expression import Expression
 from amela.manifest import Record, read_records
-from amela.parts import parse_targets, sample, split, write_parts
 from amela.pieces import Cutter
-from amela.survey import as_text, survey
-from amela.tables import Table
 from amela.tally import Tally, check_output, print_some, write_tallied
+from amela.tool_parser import tool_parser
 
 
 def main() -> int:
     """Parse the command line, do what it names and return the exit status."""
-    parser = cli.parser(__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", help="COMMAND --help says more")
-    for add in (add_convert, add_join, add_filter, add_split, add_sample, add_window, add_explode, add_stats, add_validate):
-        add(commands)
-    args = parser.parse_args()
+    runs = {"convert": convert, "join": join, "filter": keep, "split": split, "sample": sample,
+            "window": window, "explode": explode, "stats": stats, "validate": validate}
+    args = tool_parser(__doc__, runs).parse_args()
     return int(args.run(args))
 
 
@@ -48,36 +41,6 @@ def write(args: argparse.Namespace, records: Iterable[Record], read: Tally | Non
     check_output(args.output, args.manifest, args.overwrite)
     write_tallied(args.output, records, read)
     return OK
-
-
-def add_command(commands: Any, name: str, run: Any, text: str, output: bool = True) -> cli.Parser:
-    """Add a subcommand with its positional arguments."""
-    parser: cli.Parser = commands.add_parser(name, description=text, help=text.split("\n")[0])
-    parser.add_argument("manifest", help="file or folder to convert" if name == "convert" else "manifest to read")
-    if output:
-        parser.add_argument("output", help="manifest to write")
-    if output or name == "split":
-        parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def add_convert(commands: Any) -> None:
-    """convert SOURCE OUTPUT."""
-    parser = add_command(commands, "convert", run_convert, "Make a manifest of another list of audio.\nA JSON array, JSON "
-                         "lines, CSV or TSV, a Kaldi folder (wav.scp), lhotse cuts, or a folder of audio with texts beside "
-                         "it: found by looking.\nUsual column names (path, sentence, client_id, locale …) become ours; relative paths count from "
-                         "the list's folder; durations that are missing are read from the audio's headers.")
-    parser.add_argument("--no-durations", action="store_true", help="leave missing durations out, do not open the audio")
-    parser.add_argument("--workers", type=cli.positive, default=8, metavar="N", help="files looked at once")
-
-
-def run_convert(args: argparse.Namespace) -> int:
-    """Write the manifest, with durations."""
-    from media.audio import scan_audio
-
-    records = convert(args.manifest, scan_audio)
-    return write(args, records if args.no_durations else with_durations(records, duration_of, args.workers))
 
 
 def duration_of(path: str) -> float:
@@ -91,83 +54,63 @@ def duration_of(path: str) -> float:
                         "envs/.built/local/bin/python") from exc
 
 
-def add_join(commands: Any) -> None:
-    """join MANIFEST OUTPUT --table CSV."""
-    parser = add_command(commands, "join", run_join, "Add the columns of a CSV or TSV table to the records as fields.\n"
-                         "What has no partner, on either side, is counted and named; a field that a record has stays.")
-    parser.add_argument("--table", required=True, metavar="CSV", help="table with a header line")
-    parser.add_argument("--by", choices=["path", "id", "stem"], default="stem",
-                        help="what names a record in the table: its path (relative ones count from the table's folder), "
-                        "its id, or the file name without folder and ending")
-    parser.add_argument("--column", metavar="NAME", help="column that holds it, where its name is not a usual one")
-    parser.add_argument("--columns", metavar="A,B", help="take only these columns (default: all others)")
-    parser.add_argument("--replace-fields", action="store_true", help="the table wins over a field that a record has")
+def convert(args: argparse.Namespace) -> int:
+    """Make a manifest of another list of audio."""
+    from amela.convert import convert_list, with_durations
+    from media.audio import scan_audio
+
+    records = convert_list(args.manifest, scan_audio)
+    return write(args, records if args.no_durations else with_durations(records, duration_of, args.workers))
 
 
-def run_join(args: argparse.Namespace) -> int:
-    """Write the joined manifest and name what found no partner."""
+def join(args: argparse.Namespace) -> int:
+    """Add the columns of a table; name what found no partner."""
+    from amela.tables import Table
+
     table = Table(args.table, args.by, args.column, args.columns.split(",") if args.columns else None)
-    tally = Tally()
-    write(args, table.join(tally.read(args.manifest), args.replace_fields))
-    print(f"joined by {args.by} = column {table.key_column}: {tally.records - table.unmatched_records:,} of {tally.records:,} "
-          f"records, {len(table.used):,} of {len(table):,} rows; fields: {', '.join(table.columns)}")
+    read = Tally()
+    write(args, table.join(read.read(args.manifest), args.replace_fields))
+    print(f"joined by {args.by} = column {table.key_column}: {read.records - table.unmatched_records:,} of "
+          f"{read.records:,} records, {len(table.used):,} of {len(table):,} rows; "
+          f"fields: {', '.join(table.columns)}")
     print_some(f"records of {args.manifest} without a row", table.unmatched_records, table.unmatched)
     unused = table.unused()
     print_some(f"rows of {args.table} without a record", len(unused), unused)
     print_some("one row for several recordings (use --by path)", len(table.ambiguous), table.ambiguous)
     for name, count in table.kept.items():
-        print(f"{name}: {count:,} records had another value and kept it (--replace-fields to replace it)")
+        print(f"{name}: {count:,} records had another value and kept it (--replace-fields replaces it)")
     return OK
 
 
-def add_filter(commands: Any) -> None:
-    """filter MANIFEST OUTPUT --where EXPRESSION."""
-    parser = add_command(commands, "filter", run_filter, "Keep the records for which an expression holds.\n\nIn it: "
-                         + expression.HELP + ".")
-    parser.add_argument("--where", required=True, metavar="EXPR", help="""e.g. 'duration > 1 and lang == "en"'""")
-
-
-def run_filter(args: argparse.Namespace) -> int:
-    """Write the records that match; name fields that stood in no record, which is mostly a slip of the pen."""
-    where = expression.Expression(args.where)
-    tally = Tally()
-    unseen = set(where.names)
+def keep(args: argparse.Namespace) -> int:
+    """Write the records that match; name fields that stand in no record, mostly a slip of the pen."""
+    where = Expression(args.where)
+    read, unseen = Tally(), set(where.names)
 
     def matching() -> Iterator[Record]:
-        for _, record in tally.read(args.manifest):
+        for _, record in read.read(args.manifest):
             if unseen:
                 unseen.difference_update(record)
             if where.matches(record):
                 yield record
 
     try:
-        return write(args, matching(), tally)
+        return write(args, matching(), read)
     finally:
-        for name in sorted(unseen if tally.records else ()):
+        for name in sorted(unseen if read.records else ()):
             print(f"note: no record read has the field `{name}`")
 
 
-def add_split(commands: Any) -> None:
-    """split MANIFEST --parts …"""
-    parser = add_command(commands, "split", run_split, "Divide a manifest into parts by hours.\nThe parts share no "
-                         "recording, or no speaker (--by speaker), or value of another field. Writes MANIFEST_train.json … beside it. The same seed gives the same parts, "
-                         "in whatever order the lines stand.", output=False)
-    kinds = parser.add_mutually_exclusive_group(required=True)
-    kinds.add_argument("--parts", metavar="NAME=SHARE,…", help="shares of the hours (records where no duration is known), "
-                       "hours, or the rest: train=0.9,dev=0.05,test=0.05 or train=rest,dev=2h,test=2h")
-    kinds.add_argument("--each", metavar="FIELD", help="a manifest for each value of this field instead")
-    parser.add_argument("--by", metavar="FIELD", default="audio_filepath",
-                        help="records that agree in this field stay together: speaker, parent …")
-    parser.add_argument("--seed", type=int, default=0, help="another number gives other parts")
-
-
-def run_split(args: argparse.Namespace) -> int:
+def split(args: argparse.Namespace) -> int:
     """Write the parts and a line on each."""
+    from amela.parts import by_value, parse_targets, share_out, write_parts
+
     base, ending = os.path.splitext(args.manifest)
     by = args.each or args.by
     if by == "audio_filepath" and "speaker" in next(read_records(args.manifest))[1]:
         print("note: the records have `speaker`; give --by speaker where no speaker may stand in two parts")
-    name_of = split(args.manifest, parse_targets(args.parts), by, args.seed) if args.parts else file_name_of(args.each)
+    name_of: Callable[[Record], str] = by_value(args.each) if args.each else share_out(
+        args.manifest, parse_targets(args.parts), by, args.seed)
 
     def path_of(name: str) -> str:
         path = f"{base}_{name}{ending}"
@@ -179,52 +122,39 @@ def run_split(args: argparse.Namespace) -> int:
     for name in sorted(parts):
         part = parts[name]
         share = f" ({part.hours / hours:.1%})" if hours else ""
-        print(f"{part.path}: {part.records:,} records, {part.hours:,.2f} h{share}, {part.groups} values of {by}")
+        print(f"{part.path}: {part.records:,} records, {part.hours:,.2f} h{share}, {part.groups} values of "
+              f"{by}")
     return OK
 
 
-def file_name_of(field: str) -> Callable[[Record], str]:
-    """A function that makes a part of a file name of a record's field; two values never make the same."""
-    return lambda record: quote(str(record.get(field, "none")), safe="")
+def sample(args: argparse.Namespace) -> int:
+    """Take random records."""
+    from amela.parts import sample as drawn
+
+    return write(args, drawn(args.manifest, args.records, args.hours, args.each, args.seed))
 
 
-def add_sample(commands: Any) -> None:
-    """sample MANIFEST OUTPUT --records N | --hours H."""
-    parser = add_command(commands, "sample", run_sample, "Take random records, in the manifest's order.\n"
-                         "Exactly so many, or hours within the last recording; the same seed takes the same.")
-    amount = parser.add_mutually_exclusive_group(required=True)
-    amount.add_argument("--records", type=cli.positive, metavar="N", help="how many records")
-    amount.add_argument("--hours", type=float, metavar="H", help="how many hours")
-    parser.add_argument("--each", metavar="FIELD", help="so many of each value of this field, or all where there are fewer")
-    parser.add_argument("--seed", type=int, default=0, help="another number takes others")
-
-
-def run_sample(args: argparse.Namespace) -> int:
-    """Write the sample."""
-    return write(args, sample(args.manifest, args.records, args.hours, args.each, args.seed))
-
-
-def add_window(commands: Any) -> None:
-    """window MANIFEST OUTPUT --window-s S."""
-    parser = add_command(commands, "window", run_window, "Cut long recordings into records.\nEach has offset, duration, "
-                         "id and parent; no audio is written. Records that are short enough pass as they are. Texts and files made "
-                         "from the whole recording stay behind.")
-    parser.add_argument("--window-s", type=float, default=30.0, metavar="S", help="longest duration of a record, seconds")
-    parser.add_argument("--overlap-s", type=float, default=0.0, metavar="S", help="shared by neighbours, seconds")
-    parser.add_argument("--at-silence", action="store_true", help="cut where the field `speech` (vad.py) has a silence, the "
-                        "longest in the second half of the window; at its end only where there is none")
-
-
-def run_window(args: argparse.Namespace) -> int:
-    """Write the windows and say how they were cut."""
+def window(args: argparse.Namespace) -> int:
+    """Cut long recordings into records; say how."""
     if not 0 <= args.overlap_s <= args.window_s / 2 or args.window_s <= 0:
-        raise CallError(f"found --window-s {args.window_s:g} --overlap-s {args.overlap_s:g}, wanted a window above 0 and an "
-                        "overlap of at most half of it")
-    tally, cutter = Tally(), Cutter(args.manifest)
-    write(args, cutter.windows(tally.read(args.manifest), args.window_s, args.overlap_s, args.at_silence), tally)
+        raise CallError(f"found --window-s {args.window_s:g} --overlap-s {args.overlap_s:g}, wanted a window "
+                        "above 0 and an overlap of at most half of it")
+    read, cutter = Tally(), Cutter(args.manifest)
+    records = cutter.windows(read.read(args.manifest), args.window_s, args.overlap_s, args.at_silence)
+    write(args, records, read)
     counts = cutter.counts
     print(f"{counts['whole']:,} records passed whole, the others became {counts['pieces']:,}"
           + (f", {counts['hard']:,} of them cut where no silence was" if args.at_silence else ""))
+    print_left(cutter)
+    return OK
+
+
+def explode(args: argparse.Namespace) -> int:
+    """Make a record of each item of a list field; say what gave none."""
+    read, cutter = Tally(), Cutter(args.manifest)
+    write(args, cutter.explode(read.read(args.manifest), args.field), read)
+    print_some(f"records without {args.field}", cutter.counts["without"])
+    print_some("items of no length, left out", cutter.counts["empty"])
     print_left(cutter)
     return OK
 
@@ -235,61 +165,30 @@ def print_left(cutter: Cutter) -> None:
         print(f"left behind, as they tell of the whole record: {', '.join(sorted(cutter.left))}")
 
 
-def add_explode(commands: Any) -> None:
-    """explode MANIFEST OUTPUT --field FIELD."""
-    parser = add_command(commands, "explode", run_explode, "Make a record of each item of a list field.\nEach has its own id, "
-                         "parent, offset and duration; the item's other keys (text, words, speaker) become its fields, "
-                         "times counted from its start.")
-    parser.add_argument("--field", required=True, help="speech, asr_segments, whisperx.segments …")
+def stats(args: argparse.Namespace) -> int:
+    """Print the figures of a manifest."""
+    from amela.survey import as_text, survey
 
-
-def run_explode(args: argparse.Namespace) -> int:
-    """Write the items and say what gave none."""
-    tally, cutter = Tally(), Cutter(args.manifest)
-    write(args, cutter.explode(tally.read(args.manifest), args.field), tally)
-    for name, what in (("without", f"records without {args.field}"), ("empty", "items of no length, left out")):
-        if cutter.counts[name]:
-            print(f"{what}: {cutter.counts[name]:,}")
-    print_left(cutter)
-    return OK
-
-
-def add_stats(commands: Any) -> None:
-    """stats MANIFEST."""
-    parser = add_command(commands, "stats", run_stats, "Count records, hours, fields and durations.", output=False)
-    parser.add_argument("--by", metavar="FIELD", help="records and hours of each value of this field too")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-
-
-def run_stats(args: argparse.Namespace) -> int:
-    """Print the figures."""
     figures = survey(args.manifest, args.by)
     print(json.dumps(figures, ensure_ascii=False, indent=1) if args.json else as_text(figures))
     return OK
 
 
-def add_validate(commands: Any) -> None:
-    """validate MANIFEST."""
-    parser = add_command(commands, "validate", run_validate, "Name every fault of a manifest as FILE:LINE.\nJSON, paths, times, "
-                         "speech, keys given twice; with --check-files the audio too. Status 2 if there is a fault.",
-                         output=False)
-    parser.add_argument("--check-files", action="store_true", help="open each audio file: is it there, readable, and as long "
-                        "as `duration` says?")
-    parser.add_argument("--tolerance-s", type=float, default=0.1, metavar="S", help="how far durations may differ, seconds")
-    parser.add_argument("--workers", type=cli.positive, default=8, metavar="N", help="files opened at once")
-    parser.add_argument("--show", type=cli.positive, default=50, metavar="N", help="how many faults to print")
+def validate(args: argparse.Namespace) -> int:
+    """Print the faults of a manifest and their number."""
+    from amela.check import faults
 
-
-def run_validate(args: argparse.Namespace) -> int:
-    """Print the faults and their number."""
     found = 0
-    for fault in faults(args.manifest, duration_of if args.check_files else None, args.tolerance_s, args.workers):
+    probe = duration_of if args.check_files else None
+    for fault in faults(args.manifest, probe, args.tolerance_s, args.workers):
         found += 1
         if found <= args.show:
             print(fault)
     if found:
-        raise CallError(f"{args.manifest}: {found:,} faults" + (f", the first {args.show} above" if found > args.show else ""))
-    print(f"{args.manifest}: no fault found" + ("" if args.check_files else " (audio not opened: --check-files)"))
+        shown = f", the first {args.show} above" if found > args.show else ""
+        raise CallError(f"{args.manifest}: {found:,} faults{shown}")
+    print(f"{args.manifest}: no fault found" + ("" if args.check_files else " (audio not opened: "
+                                                                            "--check-files)"))
     return OK
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable
 
 from amela.errors import CallError
 from amela.manifest import duplicates, hash_key, open_manifest, parse_record, read_lines, record_key
@@ -16,11 +17,14 @@ Probe = Callable[[str], float]
 _CHUNK = 2000  # records whose files are looked at together
 
 
-def faults(manifest: str, probe: Optional[Probe] = None, tolerance_s: float = 0.1, workers: int = 8) -> Iterator[str]:
+def faults(
+    manifest: str, probe: Probe | None = None, tolerance_s: float = 0.1, workers: int = 8
+) -> Iterator[str]:
     """Yield a sentence a fault, each beginning with `file:line:`; nothing for a sound manifest.
 
-    Looks for lines that are no record, keys given twice, times that cannot be and, with `probe` (path → seconds, raises
-    for a file that cannot be read), for audio that is missing, unreadable or not as long as `duration` says.
+    Looks for lines that are no record, keys given twice, times that cannot be and, with `probe` (path →
+    seconds, raises for a file that cannot be read), for audio that is missing, unreadable or not as long as
+    `duration` says.
     """
     keys = array("q")
     chunk: list[Line] = []
@@ -76,7 +80,11 @@ def _times(record: Record) -> Iterator[str]:
     last_s = 0.0
     for number, part in enumerate(speech):
         start_s, end_s = (part.get("start_s"), part.get("end_s")) if isinstance(part, dict) else (None, None)
-        if not (isinstance(start_s, (int, float)) and isinstance(end_s, (int, float)) and last_s <= start_s < end_s):
+        if not (
+            isinstance(start_s, (int, float))
+            and isinstance(end_s, (int, float))
+            and last_s <= start_s < end_s
+        ):
             yield f"`speech[{number}]` is {str(part)[:80]}, wanted start_s < end_s, from {last_s} on"
             return
         last_s = end_s
@@ -84,9 +92,12 @@ def _times(record: Record) -> Iterator[str]:
         yield f"`speech` ends at {last_s} s, after the record's {duration_s} s"
 
 
-def _files(manifest: str, chunk: list[Line], probe: Probe, tolerance_s: float, pool: ThreadPoolExecutor) -> Iterator[str]:
+def _files(
+    manifest: str, chunk: list[Line], probe: Probe, tolerance_s: float, pool: ThreadPoolExecutor
+) -> Iterator[str]:
     """What is wrong with the audio of some records; each file is opened once."""
-    def look(path: str) -> tuple[Optional[float], str]:
+
+    def look(path: str) -> tuple[float | None, str]:
         try:
             return probe(path), ""
         except (OSError, ValueError) as exc:
@@ -104,11 +115,15 @@ def _files(manifest: str, chunk: list[Line], probe: Probe, tolerance_s: float, p
             continue
         duration_s, offset_s = record.get("duration"), record.get("offset")
         if offset_s is not None and offset_s + duration_s > file_s + tolerance_s:
-            yield (f"{manifest}:{index + 1}: found a part from {offset_s} to {offset_s + duration_s:.3f} s, wanted it "
-                   f"within the file's {file_s:.3f} s")
+            yield (
+                f"{manifest}:{index + 1}: found a part from {offset_s} to {offset_s + duration_s:.3f} s, "
+                f"wanted it within the file's {file_s:.3f} s"
+            )
         elif offset_s is None and duration_s is not None and abs(duration_s - file_s) > tolerance_s:
-            yield (f"{manifest}:{index + 1}: found `duration` {duration_s} s, but the file has {file_s:.3f} s; "
-                   f"wanted them within {tolerance_s} s (--tolerance-s)")
+            yield (
+                f"{manifest}:{index + 1}: found `duration` {duration_s} s, but the file has {file_s:.3f} s; "
+                f"wanted them within {tolerance_s} s (--tolerance-s)"
+            )
 
 
 def _twice(manifest: str, keys: array[int]) -> Iterator[str]:
@@ -121,5 +136,5 @@ def _twice(manifest: str, keys: array[int]) -> Iterator[str]:
         if isinstance(record, str) or hash_key(key := record_key(record)) not in twice:
             continue
         if key in first:
-            yield f"{manifest}:{index + 1}: found the key {key!r} of line {first[key] + 1} again, wanted it once"
+            yield f"{manifest}:{index + 1}: found the key {key!r} of line {first[key] + 1} again, not once"
         first.setdefault(key, index)

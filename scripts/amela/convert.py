@@ -1,36 +1,58 @@
-"""Other people's lists as records: JSON arrays, CSV/TSV, Kaldi folders, lhotse cuts, audio with text files beside it."""
+"""Other people's lists as records: JSON arrays, CSV/TSV, Kaldi folders, lhotse cuts, audio with text files
+beside it.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Any, Callable
 
 from amela.errors import CallError
 from amela.manifest import BOM
 from amela.tables import read_table
 
 Record = dict[str, Any]
-NAMES = {"audio_filepath": ("audio_filepath", "path", "audio", "wav", "file", "filename", "file_name", "audio_file"),
-         "text": ("text", "sentence", "transcript", "transcription"), "speaker": ("speaker", "speaker_id", "client_id"),
-         "lang": ("lang", "language", "locale"), "duration": ("duration", "duration_s"), "id": ("id", "utt_id")}
+NAMES = {
+    "audio_filepath": (
+        "audio_filepath",
+        "path",
+        "audio",
+        "wav",
+        "file",
+        "filename",
+        "file_name",
+        "audio_file",
+    ),
+    "text": ("text", "sentence", "transcript", "transcription"),
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "lang": ("lang", "language", "locale"),
+    "duration": ("duration", "duration_s"),
+    "id": ("id", "utt_id"),
+}
 _NUMBERS = {"duration": float, "offset": float, "channel": int}
 _TEXT_SUFFIXES = (".txt", ".lab", ".trans", ".normalized.txt")
-WANTED = ("wanted a JSON array, JSON lines, .csv or .tsv with a header, a Kaldi folder (wav.scp), lhotse cuts "
-          "(.jsonl, .jsonl.gz) or a folder of audio")
+WANTED = (
+    "wanted a JSON array, JSON lines, .csv or .tsv with a header, a Kaldi folder (wav.scp), lhotse cuts "
+    "(.jsonl, .jsonl.gz) or a folder of audio"
+)
 
 
-def convert(source: str, scan: Callable[[str], Iterable[str]]) -> Iterator[Record]:
-    """Yield records with absolute paths; the kind of `source` is found by looking at it. `scan` lists a folder's audio.
+def convert_list(source: str, scan: Callable[[str], Iterable[str]]) -> Iterator[Record]:
+    """Yield records with absolute paths; the kind of `source` is found by looking at it. `scan` lists a
+    folder's audio.
 
     Raises CallError with file:line for what cannot be understood.
     """
     if os.path.isdir(source):
-        return _kaldi(Path(source)) if os.path.exists(os.path.join(source, "wav.scp")) else _folder(source, scan)
+        return (
+            _kaldi(Path(source)) if os.path.exists(os.path.join(source, "wav.scp")) else _folder(source, scan)
+        )
     if source.endswith((".csv", ".tsv")):
         return (_renamed(dict(row), source, line) for line, row in read_table(source))
     return _json(source)
@@ -68,15 +90,24 @@ def _lhotse(item: Record, source: str, line: int) -> Record:
     recording = item.get("recording", item)
     sources = recording.get("sources") or [{}]
     if len(sources) != 1 or sources[0].get("type") != "file":
-        raise CallError(f"{source}:{line}: found the sources {str(sources)[:120]}, wanted one audio file: "
-                        "export the cuts by `CutSet.save_audios` first")
-    record: Record = {"audio_filepath": _absolute(sources[0]["source"], source), "duration": item["duration"],
-                      "id": item["id"]}
+        raise CallError(
+            f"{source}:{line}: found the sources {str(sources)[:120]}, wanted one audio file: "
+            "export the cuts by `CutSet.save_audios` first"
+        )
+    record: Record = {
+        "audio_filepath": _absolute(sources[0]["source"], source),
+        "duration": item["duration"],
+        "id": item["id"],
+    }
     if "recording" in item:
         whole = item.get("start", 0) == 0 and abs(item["duration"] - recording["duration"]) < 1e-3
         record.update({} if whole else {"offset": item["start"]})
         channel = item.get("channel")
-        record.update({"channel": channel} if isinstance(channel, int) and recording.get("channel_ids", [0]) != [0] else {})
+        record.update(
+            {"channel": channel}
+            if isinstance(channel, int) and recording.get("channel_ids", [0]) != [0]
+            else {}
+        )
     supervisions = item.get("supervisions", [])
     for ours, theirs in (("text", "text"), ("speaker", "speaker"), ("lang", "language")):
         values = [part[theirs] for part in supervisions if part.get(theirs)]
@@ -100,7 +131,9 @@ def _renamed(row: Record, source: str, line: int) -> Record:
             try:
                 record[name] = kind(record[name])
             except ValueError:
-                raise CallError(f"{source}:{line}: found {name} {record[name]!r}, wanted a number (seconds)") from None
+                raise CallError(
+                    f"{source}:{line}: found {name} {record[name]!r}, wanted a number (seconds)"
+                ) from None
     return record
 
 
@@ -114,8 +147,10 @@ def _kaldi(folder: Path) -> Iterator[Record]:
     wavs = {}
     for line, name, value in _pairs(folder / "wav.scp"):
         if value.endswith("|"):
-            raise CallError(f"{folder}/wav.scp:{line}: found a command ({value[:60]}), wanted a file: run the commands "
-                            "and name what they write")
+            raise CallError(
+                f"{folder}/wav.scp:{line}: found a command ({value[:60]}), wanted a file: run the commands "
+                "and name what they write"
+            )
         wavs[name] = os.path.abspath(value)
     texts = {name: value for _, name, value in _pairs(folder / "text")}
     speakers = {name: value for _, name, value in _pairs(folder / "utt2spk")}
@@ -123,7 +158,9 @@ def _kaldi(folder: Path) -> Iterator[Record]:
     for line, name, value in parts:
         recording, *times = value.split()
         if recording not in wavs or len(times) not in (0, 2):
-            raise CallError(f"{folder}/segments:{line}: found {value!r}, wanted RECORDING START END of wav.scp")
+            raise CallError(
+                f"{folder}/segments:{line}: found {value!r}, wanted RECORDING START END of wav.scp"
+            )
         record: Record = {"audio_filepath": wavs[recording], "id": name}
         if times:
             start_s, end_s = map(float, times)
@@ -148,15 +185,19 @@ def _folder(folder: str, scan: Callable[[str], Iterable[str]]) -> Iterator[Recor
     for path in scan(folder):
         record: Record = {"audio_filepath": path}
         stem = os.path.splitext(path)[0]
-        beside: Optional[str] = next((stem + suffix for suffix in _TEXT_SUFFIXES if os.path.exists(stem + suffix)), None)
+        beside: str | None = next(
+            (stem + suffix for suffix in _TEXT_SUFFIXES if os.path.exists(stem + suffix)), None
+        )
         if beside is not None:
             record["text"] = " ".join(Path(beside).read_text(encoding="utf-8-sig").split())
         yield record
 
 
-
-def with_durations(records: Iterable[Record], probe: Callable[[str], float], workers: int = 8) -> Iterator[Record]:
-    """Yield records with `duration` (s, by `probe` where it is missing), a thousand files in the works at a time.
+def with_durations(
+    records: Iterable[Record], probe: Callable[[str], float], workers: int = 8
+) -> Iterator[Record]:
+    """Yield records with `duration` (s, by `probe` where it is missing), a thousand files in the works at a
+    time.
 
     Raises CallError for the first file that cannot be read.
     """
@@ -165,7 +206,9 @@ def with_durations(records: Iterable[Record], probe: Callable[[str], float], wor
         while chunk := list(islice(source, 1000)):
             asked = [record for record in chunk if "duration" not in record and "audio_filepath" in record]
             try:
-                for record, duration_s in zip(asked, pool.map(probe, [record["audio_filepath"] for record in asked])):
+                for record, duration_s in zip(
+                    asked, pool.map(probe, [record["audio_filepath"] for record in asked])
+                ):
                     record["duration"] = round(duration_s, 6)
             except (OSError, ValueError) as exc:
                 raise CallError(f"{exc}; take it out of the list, or give --no-durations") from exc

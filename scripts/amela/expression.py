@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 from amela.errors import CallError
 
@@ -13,13 +13,23 @@ Record = dict[str, Any]
 Getter = Callable[[Record], Any]
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Is: operator.is_, ast.IsNot: operator.is_not,
-    ast.In: lambda left, right: left in right, ast.NotIn: lambda left, right: left not in right,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
 }
 _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
     ast.Mod: operator.mod,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -28,15 +38,21 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": lambda value: None if value is None else abs(value),
     "match": lambda pattern, value: value is not None and re.search(pattern, value) is not None,
 }
-HELP = ('fields by name, `asr.model` inside a field; == != < <= > >=, in, not in, is None, and, or, not, + - * / %, '
-        "len(x), lower(x), abs(x), match(REGEX, x). A field that is absent is None, and None is never < or > anything")
+HELP = (
+    "fields by name, `asr.model` inside a field; == != < <= > >=, in, not in, is None, and, or, not,\n"
+    "+ - * / %, len(x), lower(x), abs(x), match(REGEX, x). A field that is absent is None, and None is "
+    "never\n< or > anything"
+)
+
+_UNFIT = (TypeError, ValueError, AttributeError, ZeroDivisionError, re.error)
+_ON_ONE_LINE = HELP.replace("\n", " ")
 
 
 class Expression:
     """A parsed expression: `matches(record)` says whether it holds; `names` are the fields it asks for.
 
-    Nothing is ever passed to `eval`: the syntax tree is turned into closures, and what is not listed above is refused.
-    Raises CallError for text that is no such expression.
+    Nothing is ever passed to `eval`: the syntax tree is turned into closures, and what is not listed above is
+    refused. Raises CallError for text that is no such expression.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,20 +65,22 @@ class Expression:
         self._value = self._build(tree.body)
 
     def matches(self, record: Record) -> bool:
-        """Whether the expression holds for a record. Raises CallError where the types do not fit (`text > 1`)."""
+        """Whether the expression holds for a record. Raises CallError where types do not fit (`text > 1`)."""
         try:
             return bool(self._value(record))
-        except (TypeError, ValueError, AttributeError, ZeroDivisionError, KeyError, IndexError, re.error) as exc:
+        except _UNFIT as exc:
             used = {name: record.get(name) for name in sorted(self.names)}
             raise self._refusal(f"{type(exc).__name__}: {exc}; the fields are {str(used)[:300]}") from exc
 
     def _refusal(self, what: str) -> CallError:
-        return CallError(f"--where {self.text!r}: {what}; wanted e.g. 'duration > 1 and lang == \"en\"': {HELP}")
+        return CallError(
+            f"--where {self.text!r}: {what}; wanted e.g. 'duration > 1 and lang == \"en\"': {_ON_ONE_LINE}"
+        )
 
     def _build(self, node: ast.expr) -> Getter:
         if isinstance(node, ast.Constant):
             constant = node.value
-            return lambda record: constant
+            return lambda _: constant
         if isinstance(node, ast.Name):
             return self._field(node.id)
         if isinstance(node, (ast.Attribute, ast.Subscript)):
@@ -75,10 +93,17 @@ class Expression:
             both = isinstance(node.op, ast.And)
             return lambda record: (all if both else any)(part(record) for part in parts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
-            operand, negate = self._build(node.operand), operator.not_ if isinstance(node.op, ast.Not) else operator.neg
+            operand, negate = (
+                self._build(node.operand),
+                operator.not_ if isinstance(node.op, ast.Not) else operator.neg,
+            )
             return lambda record: negate(operand(record))
         if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
-            left, right, calculate = self._build(node.left), self._build(node.right), _ARITHMETIC[type(node.op)]
+            left, right, calculate = (
+                self._build(node.left),
+                self._build(node.right),
+                _ARITHMETIC[type(node.op)],
+            )
             return lambda record: _unless_none(calculate, left(record), right(record))
         if isinstance(node, ast.Compare):
             return self._comparison(node)
@@ -90,7 +115,7 @@ class Expression:
         self.names.add(name)
         return lambda record: record.get(name)
 
-    def _inside(self, node: Union[ast.Attribute, ast.Subscript]) -> Getter:
+    def _inside(self, node: ast.Attribute | ast.Subscript) -> Getter:
         """`asr.model`, `asr["model"]`, `speech[0].start_s`; None where any step is absent."""
         outer = self._build(node.value)
         if isinstance(node, ast.Attribute):

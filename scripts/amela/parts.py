@@ -6,9 +6,11 @@ import random
 import re
 from array import array
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable
+from urllib.parse import quote
 
 from amela.errors import CallError
 from amela.files import write_aside
@@ -17,25 +19,29 @@ from amela.manifest import read_records, to_line
 Record = dict[str, Any]
 MAX_PARTS = 500  # open files
 MAX_GROUPS = 1_000_000
-_BUCKETS = 1 << 20
+_BUCKETS = 1 << 16
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(h?)")
 
 
 class Target:
-    """One part of a split: its name and what it wants, `share` of everything or `hours`, neither for the rest."""
+    """One part of a split: its name and what it wants, `share` of everything or `hours`, neither for the
+    rest.
+    """
 
-    def __init__(self, name: str, share: Optional[float], hours: Optional[float]) -> None:
+    def __init__(self, name: str, share: float | None, hours: float | None) -> None:
         self.name, self.share, self.hours = name, share, hours
 
 
 class Part:
-    """What one written part holds: records, hours, and how many groups (values of the field that keeps together)."""
+    """What one written part holds: records, hours, and how many groups (values of the field that keeps
+    together).
+    """
 
     def __init__(self, path: str) -> None:
         self.path, self.records, self.hours = path, 0, 0.0
         self._groups: set[int] = set()
 
-    def add(self, record: Record, by: Optional[str]) -> None:
+    def add(self, record: Record, by: str | None) -> None:
         """Count a record that was written."""
         self.records += 1
         self.hours += (record.get("duration") or 0.0) / 3600
@@ -55,35 +61,42 @@ def parse_targets(text: str) -> list[Target]:
         name, _, amount = word.strip().partition("=")
         found = _AMOUNT.fullmatch(amount)
         if not re.fullmatch(r"[\w-]+", name) or not (found or amount == "rest"):
-            raise CallError(f"--parts {text!r}: found {word!r}, wanted NAME=SHARE, NAME=HOURSh or NAME=rest, "
-                            "e.g. train=0.9,dev=0.05,test=0.05 or train=rest,dev=2h,test=2h")
+            raise CallError(
+                f"--parts {text!r}: found {word!r}, wanted NAME=SHARE, NAME=HOURSh or NAME=rest, "
+                "e.g. train=0.9,dev=0.05,test=0.05 or train=rest,dev=2h,test=2h"
+            )
         value = float(found[1]) if found else None
         in_hours = bool(found and found[2])
         targets.append(Target(name, None if in_hours else value, value if in_hours else None))
     shares = sum(target.share or 0.0 for target in targets)
     rest = [target.name for target in targets if target.share is None and target.hours is None]
     if len({target.name for target in targets}) < len(targets) or len(rest) > 1 or shares > 1 + 1e-9:
-        raise CallError(f"--parts {text!r}: wanted each name once, one `rest` at most and shares of 1 in all, found {shares:g}")
+        raise CallError(
+            f"--parts {text!r}: wanted each name once, one `rest` at most and shares of 1 in all, found "
+            f"{shares:g}"
+        )
     if not rest and not any(target.hours for target in targets) and shares < 1 - 1e-9:
         raise CallError(f"--parts {text!r}: the shares make {shares:g}, wanted 1, or one part =rest")
     return targets
 
 
-def split(manifest: str, targets: list[Target], by: str, seed: int) -> Callable[[Record], str]:
+def share_out(manifest: str, targets: list[Target], by: str, seed: int) -> Callable[[Record], str]:
     """Read the manifest once and return a function that names the part of a record (a target's name).
 
-    Records that agree in field `by` always share a part. The groups are drawn into 2**20 buckets by a hash of seed and
-    value, so the answer does not depend on the order of lines, and the memory not on their number; buckets then go, in
-    that random order, to the part that lacks most. Amounts are hours, records where no record has a duration.
-    Raises CallError where `by` is missing or a target asks for more than there is.
+    Records that agree in field `by` always share a part. The groups are drawn into 2**16 buckets by a hash of
+    seed and value, so the answer does not depend on the order of lines, and the memory not on their number;
+    buckets then go, in that random order, to the part that lacks most. Amounts are hours, records where no
+    record has a duration. Raises CallError where `by` is missing or a target asks for more than there is.
     """
     amounts, records, with_duration = array("d", bytes(8 * _BUCKETS)), array("d", bytes(8 * _BUCKETS)), 0
     for line, record in read_records(manifest):
         value = record.get(by)
         if value is None:
-            raise CallError(f"{manifest}:{line + 1}: the record has no field `{by}`, by which to keep records together; "
-                            f"add it (`manifest_tools.py join`), leave such records out (`filter --where '{by} is not "
-                            "None'`) or choose another field with --by")
+            raise CallError(
+                f"{manifest}:{line + 1}: the record has no field `{by}`, by which to keep records together; "
+                f"add it (`manifest_tools.py join`), leave such records out (`filter --where '{by} is not "
+                "None'`) or choose another field with --by"
+            )
         bucket = _draw(seed, value) % _BUCKETS
         records[bucket] += 1
         amounts[bucket] += (record.get("duration") or 0.0) / 3600
@@ -98,21 +111,33 @@ def split(manifest: str, targets: list[Target], by: str, seed: int) -> Callable[
             part_of[bucket] = best
             left[best] -= amount
     names = [target.name for target in targets]
-    empty = [name for part, name in enumerate(names) if not any(records[b] and part_of[b] == part for b in range(_BUCKETS))]
+    empty = [
+        name
+        for part, name in enumerate(names)
+        if not any(records[b] and part_of[b] == part for b in range(_BUCKETS))
+    ]
     if empty:
-        raise CallError(f"{manifest}: nothing would be left for {', '.join(empty)}: found {sum(map(bool, records))} "
-                        f"values of `{by}` for {len(names)} parts; wanted more, or another --by or --seed")
+        raise CallError(
+            f"{manifest}: nothing would be left for {', '.join(empty)}: found {sum(map(bool, records))} "
+            f"values of `{by}` for {len(names)} parts; wanted more, or another --by or --seed"
+        )
     return lambda record: names[part_of[_draw(seed, record[by]) % _BUCKETS]]
 
 
 def _wanted(targets: list[Target], total: float) -> list[float]:
-    wanted = [target.hours if target.hours is not None else (target.share or 0.0) * total for target in targets]
+    wanted = [
+        target.hours if target.hours is not None else (target.share or 0.0) * total for target in targets
+    ]
     rest = total - sum(wanted)
     if rest < -1e-6 * total:
-        raise CallError(f"--parts asks for {sum(wanted):.2f}, but there are {total:.2f} (hours, or records where no "
-                        "duration is known)")
-    return [rest if target.share is None and target.hours is None else amount
-            for target, amount in zip(targets, wanted)]
+        raise CallError(
+            f"--parts asks for {sum(wanted):.2f}, but there are {total:.2f} (hours, or records where no "
+            "duration is known)"
+        )
+    return [
+        rest if target.share is None and target.hours is None else amount
+        for target, amount in zip(targets, wanted)
+    ]
 
 
 def _neediest(left: list[float], amount: float) -> int:
@@ -127,9 +152,17 @@ def _draw(seed: int, value: object) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
-def write_parts(manifest: str, name_of: Callable[[Record], str], path_of: Callable[[str], str],
-                by: Optional[str] = None) -> dict[str, Part]:
-    """Write each record to the manifest of its part, in one pass and manifest order; return what went where."""
+def by_value(field: str) -> Callable[[Record], str]:
+    """Return a function that makes a part of a file name of a record's field; two values never make the same.
+    """
+    return lambda record: quote(str(record.get(field, "none")), safe="")
+
+
+def write_parts(
+    manifest: str, name_of: Callable[[Record], str], path_of: Callable[[str], str], by: str | None = None
+) -> dict[str, Part]:
+    """Write each record to the manifest of its part, in one pass and manifest order; return what went where.
+    """
     parts: dict[str, Part] = {}
     with ExitStack() as stack:
         files: dict[str, Any] = {}
@@ -137,7 +170,9 @@ def write_parts(manifest: str, name_of: Callable[[Record], str], path_of: Callab
             name = name_of(record)
             if name not in files:
                 if len(files) == MAX_PARTS:
-                    raise CallError(f"{manifest}: found more than {MAX_PARTS} values, wanted fewer manifests than that")
+                    raise CallError(
+                        f"{manifest}: found more than {MAX_PARTS} values, wanted fewer manifests than that"
+                    )
                 parts[name] = Part(path_of(name))
                 files[name] = stack.enter_context(write_aside(parts[name].path, "wb"))
             files[name].write(to_line(record))
@@ -145,14 +180,17 @@ def write_parts(manifest: str, name_of: Callable[[Record], str], path_of: Callab
     return parts
 
 
-def sample(manifest: str, records: Optional[int], hours: Optional[float], each: Optional[str],
-           seed: int) -> Iterator[Record]:
-    """Yield so many random records, or hours of them, in manifest order; of each value of field `each` if given.
+def sample(
+    manifest: str, records: int | None, hours: float | None, each: str | None, seed: int
+) -> Iterator[Record]:
+    """Yield so many random records, or hours of them, in manifest order; of each value of field `each` if
+    given.
 
-    Selection sampling (Knuth, TAOCP 3.4.2 S): one pass to count, one to choose, each record with the chance of what is
-    still wanted over what is still to come: exact for records, within the last recording for hours.
-    Raises CallError where all of the manifest is less than was wanted.
+    Selection sampling (Knuth, TAOCP 3.4.2 S): one pass to count, one to choose, each record with the chance
+    of what is still wanted over what is still to come: exact for records, within the last recording for
+    hours. Raises CallError where all of the manifest is less than was wanted.
     """
+
     def amount(record: Record) -> float:
         return 1.0 if records is not None else (record.get("duration") or 0.0) / 3600
 
@@ -163,7 +201,7 @@ def sample(manifest: str, records: Optional[int], hours: Optional[float], each: 
     there = sum(to_come.values())
     if not each and there < wanted:
         raise CallError(f"{manifest}: found {there:g}, wanted {wanted:g} {'records' if records else 'hours'}")
-    lacking = {value: wanted for value in to_come}
+    lacking = dict.fromkeys(to_come, wanted)
     generator = random.Random(seed)
     for _, record in read_records(manifest):
         value = str(record.get(each)) if each else ""
@@ -172,4 +210,3 @@ def sample(manifest: str, records: Optional[int], hours: Optional[float], each: 
             lacking[value] -= size
             yield record
         to_come[value] -= size
-

@@ -7,8 +7,9 @@ import os
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any
 
 from amela.errors import CallError
 from amela.manifest import record_key
@@ -31,27 +32,30 @@ class _Talk:
 
     def speech_between(self, start_s: float, end_s: float) -> list[Any]:
         """The parts of speech that touch start..end (s)."""
-        return self.speech[bisect_right(self._ends, start_s):bisect_left(self._starts, end_s)]
+        return self.speech[bisect_right(self._ends, start_s) : bisect_left(self._starts, end_s)]
 
-    def cut(self, after_s: float, limit_s: float) -> Optional[float]:
+    def cut(self, after_s: float, limit_s: float) -> float | None:
         """Where to cut between `after_s` and `limit_s` (s), None where nobody is silent there."""
         late, early = [], None
-        for start_s, end_s in self._gaps[bisect_right(self._gap_ends, after_s):bisect_left(self._gap_starts, limit_s)]:
+        for start_s, end_s in self._gaps[
+            bisect_right(self._gap_ends, after_s) : bisect_left(self._gap_starts, limit_s)
+        ]:
             first_s, last_s = max(start_s, after_s), min(end_s, limit_s)
             cut_s = limit_s if end_s > limit_s else (first_s + last_s) / 2
             if cut_s >= (after_s + limit_s) / 2:
                 late.append((last_s - first_s, cut_s))
-            elif cut_s > after_s + 0.001:
+            elif cut_s > (3 * after_s + limit_s) / 4:  # pieces of a few words help nobody
                 early = cut_s
         return max(late)[1] if late else early
 
 
 class Cutter:
-    """Makes pieces of records and counts what it did, for the report: `counts` and the names of fields `left` behind.
+    """Makes pieces of records; `counts` what it did, and names of fields it `left` behind, for the report.
 
-    A piece has its own `id` (`<parent's id or file stem>_<start>-<end>`, ms in the file), `parent` (the parent's key),
-    `offset` and `duration` (s), and those fields of its parent that hold for a part of it too: single values, but no
-    text and no files made from the whole. `speech` is cut and shifted; all times in a piece count from its own start.
+    A piece has its own `id` (`<parent's id or file stem>_<start>-<end>`, ms in the file), `parent` (the
+    parent's key), `offset` and `duration` (s), and those fields of its parent that hold for a part of it too:
+    single values, but no text and no files made from the whole. `speech` is cut and shifted; all times in a
+    piece count from its own start.
     """
 
     def __init__(self, manifest: str) -> None:
@@ -59,12 +63,18 @@ class Cutter:
         self.counts: Counter[str] = Counter()
         self.left: Counter[str] = Counter()
 
-    def windows(self, records: Iterable[tuple[int, Record]], window_s: float, overlap_s: float = 0.0,
-                at_silence: bool = False) -> Iterator[Record]:
+    def windows(
+        self,
+        records: Iterable[tuple[int, Record]],
+        window_s: float,
+        overlap_s: float = 0.0,
+        at_silence: bool = False,
+    ) -> Iterator[Record]:
         """Yield records no longer than `window_s` (s); shorter ones pass unchanged.
 
-        With `at_silence` a cut lies in the longest silence of the window's second half, else in the last one of its
-        first half, else (counted as `hard`) at its end. Raises CallError for a record without `duration` or `speech`.
+        With `at_silence` a cut lies in the longest silence of the window's second half, else in the last one
+        of its second quarter, else (counted as `hard`) at its end. Raises CallError for a record without
+        `duration` or `speech`.
         """
         for line, record in records:
             duration_s = self._number(line, record, "duration")
@@ -74,8 +84,10 @@ class Cutter:
                 continue
             speech = record.get("speech", None if at_silence else [])
             if not isinstance(speech, list):
-                raise CallError(f"{self.manifest}:{line + 1}: the record has no field `speech`; wanted a manifest with "
-                                "speech times: run scripts/vad.py on it first, or leave --at-silence out")
+                raise CallError(
+                    f"{self.manifest}:{line + 1}: the record has no field `speech`; wanted a manifest with "
+                    "speech times: run scripts/vad.py on it first, or leave --at-silence out"
+                )
             talk = _Talk(speech, duration_s)
             names: set[str] = set()
             for start_s, end_s in self._spans(talk, window_s, overlap_s, at_silence):
@@ -85,25 +97,26 @@ class Cutter:
                     piece["speech"] = _shift(talk.speech_between(start_s, end_s), start_s, end_s)
                 yield piece
 
-    def _spans(self, talk: _Talk, window_s: float, overlap_s: float,
-               at_silence: bool) -> Iterator[tuple[float, float]]:
+    def _spans(
+        self, talk: _Talk, window_s: float, overlap_s: float, at_silence: bool
+    ) -> Iterator[tuple[float, float]]:
         start_s = 0.0
-        while talk.duration_s - start_s > window_s + 1e-6:
+        while talk.duration_s - start_s > window_s + 0.001:
             cut_s = talk.cut(start_s + overlap_s, start_s + window_s) if at_silence else None
             if cut_s is None:
                 self.counts["hard"] += at_silence
                 cut_s = start_s + window_s
-            cut_s = round(cut_s, 3)
+            cut_s = _to_ms(cut_s)
             yield start_s, cut_s
-            start_s = cut_s - overlap_s
+            start_s = _to_ms(cut_s - overlap_s)
         yield start_s, talk.duration_s
 
     def explode(self, records: Iterable[tuple[int, Record]], field: str) -> Iterator[Record]:
         """Yield a record for each item of a list field (`speech`, `asr_segments`, `whisperx.segments`).
 
-        An item's `start_s`/`end_s` (or `start`/`end`) become offset and duration, its other keys fields; an item that
-        is no object becomes the field itself. Records without the field are counted as `without`, items of no length
-        as `empty`. Raises CallError where the field is not a list.
+        An item's `start_s`/`end_s` (or `start`/`end`) become offset and duration, its other keys fields; an
+        item that is no object becomes the field itself. Records without the field are counted as `without`,
+        items of no length as `empty`. Raises CallError where the field is not a list.
         """
         for line, record in records:
             items: Any = record
@@ -114,15 +127,19 @@ class Cutter:
                 self.counts["without"] += 1
                 continue
             if not isinstance(items, list):
-                raise CallError(f"{self.manifest}:{line + 1}: field {field} is {type(items).__name__}, wanted a list")
+                raise CallError(
+                    f"{self.manifest}:{line + 1}: field {field} is {type(items).__name__}, wanted a list"
+                )
             names: set[str] = set()
             for number, item in enumerate(items):
-                piece = self._explode_item(record, item if isinstance(item, dict) else {name: item}, number, names)
+                piece = self._explode_item(
+                    record, item if isinstance(item, dict) else {name: item}, number, names
+                )
                 self.counts["empty" if piece is None else "pieces"] += 1
                 if piece is not None:
                     yield piece
 
-    def _explode_item(self, record: Record, item: Record, number: int, names: set[str]) -> Optional[Record]:
+    def _explode_item(self, record: Record, item: Record, number: int, names: set[str]) -> Record | None:
         values = dict(item)
         start_s = values.pop("start_s", values.pop("start", None))
         end_s = values.pop("end_s", values.pop("end", None))
@@ -138,8 +155,9 @@ class Cutter:
             piece["label" if name in ("id", "parent") else name] = value
         return piece
 
-    def _piece(self, record: Record, start_s: Optional[float], end_s: Optional[float], names: set[str],
-               mark: str = "") -> Record:
+    def _piece(
+        self, record: Record, start_s: float | None, end_s: float | None, names: set[str], mark: str = ""
+    ) -> Record:
         """A new record for start..end (s from the record's start), or for all of it, named by `mark`."""
         piece: Record = {}
         for name, value in record.items():
@@ -152,7 +170,7 @@ class Cutter:
         if start_s is not None and end_s is not None:
             offset_s = record.get("offset") or 0.0
             piece["offset"] = round(offset_s + start_s, 3)
-            piece["duration"] = math.floor((end_s - start_s) * 1000 + 1e-3) / 1000  # never beyond the end of the file
+            piece["duration"] = _to_ms(end_s - start_s)
             mark = f"{round((offset_s + start_s) * 1000):07d}-{round((offset_s + end_s) * 1000):07d}"
         piece["id"], piece["parent"] = _piece_id(record, mark, names), record_key(record)
         return piece
@@ -160,13 +178,20 @@ class Cutter:
     def _number(self, line: int, record: Record, field: str) -> float:
         value = record.get(field)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise CallError(f"{self.manifest}:{line + 1}: {field} is {value!r}, wanted a number of seconds: "
-                            "scripts/vad.py writes it, `manifest_tools.py convert` measures it")
+            raise CallError(
+                f"{self.manifest}:{line + 1}: {field} is {value!r}, wanted a number of seconds: "
+                "scripts/vad.py writes it, `manifest_tools.py convert` measures it"
+            )
         return float(value)
 
 
+def _to_ms(seconds: float) -> float:
+    """Seconds cut off at the millisecond, so that no piece reaches beyond the end of its file."""
+    return math.floor(seconds * 1000 + 1e-3) / 1000
+
+
 def _piece_id(record: Record, mark: str, names: set[str]) -> str:
-    """`<base>_<mark>`; the base tells files of one name in different folders apart, `names` two items of one time."""
+    """`<base>_<mark>`; the base tells files of one name apart, `names` two items of one time."""
     base = record.get("id")
     if base is None:
         stem = os.path.splitext(os.path.basename(record["audio_filepath"]))[0]
@@ -184,6 +209,12 @@ def _shift(value: Any, start_s: float, end_s: float) -> Any:
     """A list of things with times, cut to start..end (s) and counted from start; anything else unchanged."""
     if not isinstance(value, list) or not all(isinstance(item, dict) and "start_s" in item for item in value):
         return value
-    moved = [{**item, "start_s": round(max(item["start_s"], start_s) - start_s, 3),
-              "end_s": round(min(item["end_s"], end_s) - start_s, 3)} for item in value]
+    moved = [
+        {
+            **item,
+            "start_s": round(max(item["start_s"], start_s) - start_s, 3),
+            "end_s": round(min(item["end_s"], end_s) - start_s, 3),
+        }
+        for item in value
+    ]
     return [item for item in moved if item["end_s"] > item["start_s"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from typing import Any, Optional
+from typing import Any
 
 from amela.manifest import read_records
 
@@ -26,16 +26,17 @@ class _Field:
         self.types.add(type(value).__name__)
 
 
-def survey(manifest: str, by: Optional[str] = None) -> dict[str, Any]:
+def survey(manifest: str, by: str | None = None) -> dict[str, Any]:
     """Read a manifest once and return its figures, ready for JSON; about 4 bytes of memory a record.
 
-    `records`, `hours`, `speech_hours` (None without the field `speech`), `words` (of `text`), `recordings_in_a_row`
-    (how often the path changes), `without_duration`, `duration_s` (quantiles), `histogram` (bins by `from_s`), `fields`
-    (name → records, empty, types, example) and, for a field `by`, `values` (value → records, hours).
+    `records`, `hours`, `speech_hours` (None without the field `speech`), `words` (of `text`),
+    `recordings_in_a_row` (how often the path changes), `without_duration`, `duration_s` (quantiles),
+    `histogram` (bins by `from_s`), `fields` (name → records, empty, types, example) and, for a field `by`,
+    `values` (value → records, hours).
     """
     durations, fields = array("f"), dict[str, _Field]()
     records = without = words = recordings = 0
-    speech_s: Optional[float] = None
+    speech_s: float | None = None
     values: dict[str, list[float]] = {}
     path = None
     for _, record in read_records(manifest):
@@ -62,13 +63,35 @@ def survey(manifest: str, by: Optional[str] = None) -> dict[str, Any]:
     histogram = _histogram(durations)
     total_s = sum(row["hours"] for row in histogram) * 3600
     return {
-        "manifest": manifest, "records": records, "recordings_in_a_row": recordings, "hours": total_s / 3600,
-        "speech_hours": None if speech_s is None else speech_s / 3600, "words": words, "without_duration": without,
-        "duration_s": _quantiles(durations), "histogram": histogram,
-        "fields": {name: {"records": field.records, "empty": field.empty, "types": sorted(field.types),
-                          "example": field.example} for name, field in fields.items()},
-        **({"by": by, "values": {value: {"records": int(count), "hours": hours}
-                                 for value, (count, hours) in sorted(values.items(), key=_most_first)}} if by else {}),
+        "manifest": manifest,
+        "records": records,
+        "recordings_in_a_row": recordings,
+        "hours": total_s / 3600,
+        "speech_hours": None if speech_s is None else speech_s / 3600,
+        "words": words,
+        "without_duration": without,
+        "duration_s": _quantiles(durations),
+        "histogram": histogram,
+        "fields": {
+            name: {
+                "records": field.records,
+                "empty": field.empty,
+                "types": sorted(field.types),
+                "example": field.example,
+            }
+            for name, field in fields.items()
+        },
+        **(
+            {
+                "by": by,
+                "values": {
+                    value: {"records": int(count), "hours": hours}
+                    for value, (count, hours) in sorted(values.items(), key=_most_first)
+                },
+            }
+            if by
+            else {}
+        ),
     }
 
 
@@ -83,8 +106,10 @@ def _histogram(durations: array[float]) -> list[dict[str, float]]:
         place = bisect_right(EDGES_S, duration_s) - 1
         counts[place] += 1
         seconds[place] += duration_s
-    return [{"from_s": edge_s, "records": count, "hours": total_s / 3600}
-            for edge_s, count, total_s in zip(EDGES_S, counts, seconds)]
+    return [
+        {"from_s": edge_s, "records": count, "hours": total_s / 3600}
+        for edge_s, count, total_s in zip(EDGES_S, counts, seconds)
+    ]
 
 
 def _quantiles(durations: array[float]) -> dict[str, float]:
@@ -97,22 +122,37 @@ def _quantiles(durations: array[float]) -> dict[str, float]:
 def as_text(figures: dict[str, Any]) -> str:
     """The figures as lines for a terminal."""
     speech_hours = figures["speech_hours"]
-    lines = [figures["manifest"],
-             f"  {figures['records']:,} records, {figures['recordings_in_a_row']:,} recordings, {figures['hours']:,.2f} h"
-             + ("" if speech_hours is None else f", speech {speech_hours:,.2f} h") + f", {figures['words']:,} words"]
+    lines = [
+        figures["manifest"],
+        f"  {figures['records']:,} records, {figures['recordings_in_a_row']:,} recordings, "
+        f"{figures['hours']:,.2f} h"
+        + ("" if speech_hours is None else f", speech {speech_hours:,.2f} h")
+        + f", {figures['words']:,} words",
+    ]
     if figures["duration_s"]:
-        shown = zip(("shortest", "5 %", "25 %", "median", "75 %", "95 %", "longest"), figures["duration_s"].values())
+        shown = zip(
+            ("shortest", "5 %", "25 %", "median", "75 %", "95 %", "longest"), figures["duration_s"].values()
+        )
         lines.append("  duration (s): " + ", ".join(f"{name} {value:g}" for name, value in shown))
     if figures["without_duration"]:
         lines.append(f"  without duration: {figures['without_duration']:,} records")
-    lines += ["", *_bars(figures["histogram"]), "", f"  {'field':<20}{'records':>12}{'empty':>10}  type, first value"]
+    lines += [
+        "",
+        *_bars(figures["histogram"]),
+        "",
+        f"  {'field':<20}{'records':>12}{'empty':>10}  type, first value",
+    ]
     for name, field in figures["fields"].items():
-        lines.append(f"  {name:<20}{field['records']:>12,}{field['empty']:>10,}  {'/'.join(field['types'])}, "
-                     + _short(str(field["example"]), 48))
+        lines.append(
+            f"  {name:<20}{field['records']:>12,}{field['empty']:>10,}  {'/'.join(field['types'])}, "
+            + _short(str(field["example"]), 48)
+        )
     if "by" in figures:
         lines += ["", f"  {figures['by']:<42}{'records':>12}{'hours':>12}"]
-        lines += [f"  {_short(value, 40):<42}{entry['records']:>12,}{entry['hours']:>12,.2f}"
-                  for value, entry in list(figures["values"].items())[:_VALUES_SHOWN]]
+        lines += [
+            f"  {_short(value, 40):<42}{entry['records']:>12,}{entry['hours']:>12,.2f}"
+            for value, entry in list(figures["values"].items())[:_VALUES_SHOWN]
+        ]
         more = len(figures["values"]) - _VALUES_SHOWN
         lines += [f"  … and {more:,} more (--json shows all)"] if more > 0 else []
     return "\n".join(lines)
@@ -121,7 +161,7 @@ def as_text(figures: dict[str, Any]) -> str:
 def _short(text: str, width: int) -> str:
     """A text of at most `width` characters, cut in its middle."""
     text = text.replace("\n", " ")
-    return text if len(text) <= width else f"{text[:width // 2 - 2]} … {text[-(width // 2 - 2):]}"
+    return text if len(text) <= width else f"{text[: width // 2 - 2]} … {text[-(width // 2 - 2) :]}"
 
 
 def _bars(histogram: list[dict[str, float]]) -> list[str]:
@@ -135,5 +175,7 @@ def _bars(histogram: list[dict[str, float]]) -> list[str]:
         row = histogram[place]
         upper = f"< {EDGES_S[place + 1]:g} s" if place + 1 < len(EDGES_S) else "and more"
         bar = "█" * round(30 * row["records"] / most) or ("▏" if row["records"] else "")
-        lines.append(f"  {row['from_s']:>7g} s … {upper:<10}{row['records']:>12,}{row['hours']:>12,.2f} h  {bar}")
+        lines.append(
+            f"  {row['from_s']:>7g} s … {upper:<10}{row['records']:>12,}{row['hours']:>12,.2f} h  {bar}"
+        )
     return lines

@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import os
 import re
-from typing import Any, Iterable, Iterator, Optional
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from amela.errors import CallError
 from amela.files import explain
 
 Record = dict[str, Any]
-KEY_COLUMNS = {"path": ("audio_filepath", "path", "file", "filename", "file_name", "wav"), "id": ("id", "utt_id", "utterance_id"),
-               "stem": ("stem", "id", "name", "file", "filename", "file_name", "path", "audio_filepath")}
+KEY_COLUMNS = {
+    "path": ("audio_filepath", "path", "file", "filename", "file_name", "wav"),
+    "id": ("id", "utt_id", "utterance_id"),
+    "stem": ("stem", "id", "name", "file", "filename", "file_name", "path", "audio_filepath"),
+}
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
 def read_table(path: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number from 1, column → text) of each row of a CSV or TSV file with a header.
 
-    The delimiter (comma, semicolon, tab) is that which stands most in the header; a byte order mark is taken off.
-    Raises CallError with file:line for a row that is longer or shorter than the header.
+    The delimiter (comma, semicolon, tab) is that which stands most in the header; a byte order mark is taken
+    off. Raises CallError with file:line for a row that is longer or shorter than the header.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -32,13 +36,18 @@ def read_table(path: str) -> Iterator[tuple[int, dict[str, str]]]:
                 raise CallError(f"{path}:1: found the columns {columns}, wanted a header with each name once")
             for row in rows:
                 if len(row) != len(columns) and row:
-                    raise CallError(f"{path}:{rows.line_num}: found {len(row)} columns, wanted the header's {len(columns)}")
+                    raise CallError(
+                        f"{path}:{rows.line_num}: found {len(row)} columns, wanted the header's "
+                        f"{len(columns)}"
+                    )
                 if row:
                     yield rows.line_num, dict(zip(columns, row))
     except OSError as exc:
         raise explain(exc, path, "reading") from exc
     except UnicodeDecodeError as exc:
-        raise CallError(f"{path}: byte {exc.start} is not UTF-8; wanted UTF-8: `iconv -f latin1 -t utf-8`") from exc
+        raise CallError(
+            f"{path}: byte {exc.start} is not UTF-8; wanted UTF-8: `iconv -f latin1 -t utf-8`"
+        ) from exc
     except csv.Error as exc:
         raise CallError(f"{path}: {exc}") from exc
 
@@ -49,7 +58,9 @@ class Table:
     A column whose every value is a number becomes numbers (but `007` is text); an empty cell makes no field.
     """
 
-    def __init__(self, path: str, by: str, column: Optional[str] = None, columns: Optional[list[str]] = None) -> None:
+    def __init__(
+        self, path: str, by: str, column: str | None = None, columns: list[str] | None = None
+    ) -> None:
         self.path, self.by = path, by
         rows = list(read_table(path))
         if not rows:
@@ -59,16 +70,22 @@ class Table:
         self.key_column = next((name for name in candidates if name in found), "")
         missing = [name for name in columns or [] if name not in found]
         if not self.key_column or missing:
-            raise CallError(f"{path}:1: found the columns {', '.join(found)}, wanted {', '.join(missing or candidates)}; "
-                            "say which with --column NAME, --columns A,B and --by path|id|stem")
+            raise CallError(
+                f"{path}:1: found the columns {', '.join(found)}, wanted {', '.join(missing or candidates)}; "
+                "say which with --column NAME, --columns A,B and --by path|id|stem"
+            )
         self.columns = columns or [name for name in found if name != self.key_column]
-        numeric = {name for name in self.columns if all(_NUMBER.fullmatch(row[name]) for _, row in rows if row[name])}
+        numeric = {
+            name for name in self.columns if all(_NUMBER.fullmatch(row[name]) for _, row in rows if row[name])
+        }
         self._rows: dict[str, tuple[int, tuple[Any, ...]]] = {}
         for line, row in rows:
             key = self._key(row[self.key_column])
             if key in self._rows:
-                raise CallError(f"{path}:{line}: found {self.key_column} {row[self.key_column]!r} of line "
-                                f"{self._rows[key][0]} again, wanted it once")
+                raise CallError(
+                    f"{path}:{line}: found {self.key_column} {row[self.key_column]!r} of line "
+                    f"{self._rows[key][0]} again, wanted it once"
+                )
             values = (_number(row[name]) if name in numeric else row[name] for name in self.columns)
             self._rows[key] = (line, tuple(values))
         self.used: dict[str, str] = {}
@@ -85,19 +102,20 @@ class Table:
             return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(self.path)), text))
         return os.path.splitext(os.path.basename(text))[0] if self.by == "stem" else text
 
-    def _key_of(self, record: Record) -> Optional[str]:
+    def _key_of(self, record: Record) -> str | None:
         if self.by == "id":
             return None if record.get("id") is None else str(record["id"])
-        path = record.get("audio_filepath")
-        if path is None:
+        path: str = record.get("audio_filepath", "")
+        if not path:
             return None
         return os.path.splitext(os.path.basename(path))[0] if self.by == "stem" else os.path.normpath(path)
 
     def join(self, records: Iterable[tuple[int, Record]], overwrite: bool = False) -> Iterator[Record]:
         """Yield every record with the fields of its row; a field it has already stays, unless `overwrite`.
 
-        Afterwards `unmatched` names the first records without a row (`unmatched_records` counts them), `unused()` the
-        rows without a record, `ambiguous` the rows that met several recordings of one stem, `kept` the fields that stayed.
+        Afterwards `unmatched` names the first records without a row (`unmatched_records` counts them),
+        `unused()` the rows without a record, `ambiguous` the rows that met several recordings of one stem,
+        `kept` the fields that stayed.
         """
         for line, record in records:
             key = self._key_of(record)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, Iterator, Optional
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from amela.errors import CallError
 from amela.manifest import read_records, write_manifest
@@ -46,8 +47,10 @@ def check_output(path: str, manifest: str, overwrite: bool) -> None:
         raise CallError(f"{path}: exists; wanted another name, or --overwrite")
 
 
-def write_tallied(path: str, records: Iterable[Record], read: Optional[Tally] = None) -> None:
-    """Write a manifest and print what is in it, of what was `read`; CallError, and no file, for no record at all."""
+def write_tallied(path: str, records: Iterable[Record], read: Tally | None = None) -> None:
+    """Write a manifest and print what is in it, of what was `read`; CallError, and no file, for no record at
+    all.
+    """
     tally = Tally()
 
     def some() -> Iterator[Record]:
@@ -59,7 +62,7 @@ def write_tallied(path: str, records: Iterable[Record], read: Optional[Tally] = 
     print(f"{path}: {tally}" + (f" (of {read})" if read else ""))
 
 
-def print_some(what: str, count: int, names: list[str]) -> None:
+def print_some(what: str, count: int, names: Sequence[str] = ()) -> None:
     """Print a count and its first ten names, nothing for none."""
     if count:
-        print(f"{what}: {count:,}", *names[:10], *(["…"] if count > 10 else []), sep="\n  ")
+        print(f"{what}: {count:,}", *names[:10], *(["…"] if names and count > 10 else []), sep="\n  ")

@@ -1,29 +1,30 @@
-"""Find speech: a folder of audio → a manifest with `duration` and `speech`, a table (.csv), and RTTM if asked.
+"""Find speech: a folder of audio → a manifest with `duration` and `speech`, a table (.csv), and RTTM if
+asked.
 
-    python scripts/vad.py DIR [NAME]       → metadata/<dirname>_<dd-mm-yy>.json and .csv, or NAME.json and .csv
-    python scripts/vad.py MANIFEST [NAME]  → adds `speech` (and `duration` where it is missing) to the manifest
-    sbatch slurm/vad.slurm DIR [NAME]      one task, as many worker processes as it has CPUs
-    sbatch --array=0-15 slurm/vad.slurm MANIFEST
+    python scripts/vad.py DIR [NAME]       → metadata/<dirname>_<dd-mm-yy>.json and .csv, or NAME.json and
+    .csv python scripts/vad.py MANIFEST [NAME]  → adds `speech` (and `duration` where it is missing) to the
+    manifest sbatch slurm/vad.slurm DIR [NAME]      one task, as many worker processes as it has CPUs sbatch
+    --array=0-15 slurm/vad.slurm MANIFEST
 
-DIR is searched for wav, flac, mp3, ogg, opus and m4a, its sub-folders too, and listed once: a run that was stopped goes
-on with the same files. Files that cannot be read stand in the table, with the reason, and not in the manifest. NAME is a
-name or a path without ending. Rules, in this order: --threshold, --offset-ms, --min-silence-s (or --adaptive-merge),
---min-speech-s, --pad-s. Engines: ten (TEN-VAD; its licence is not open source) and silero (Silero VAD, MIT, faster).
+DIR is searched for wav, flac, mp3, ogg, opus and m4a, its sub-folders too, and listed once: a run that was
+stopped goes on with the same files. Files that cannot be read stand in the table, with the reason, and not in
+the manifest. NAME is a name or a path without ending. Rules, in this order: --threshold, --offset-ms,
+--min-silence-s (or --adaptive-merge), --min-speech-s, --pad-s. Engines: ten (TEN-VAD; its licence is not open
+source) and silero (Silero VAD, MIT, faster).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shlex
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any
 
 from amela import slurm
 from amela.cli import cpus, ratio, stage_parser
 from amela.deals import cuts, find_results, read_deals
-from amela.errors import INCOMPLETE, OK, CallError, run_main
+from amela.errors import OK, TOO_MANY_ERRORS, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.listing import Listing, take_listing
 from amela.log import log
@@ -34,8 +35,6 @@ from media.audio import AUDIO_SUFFIXES, scan_audio
 from media.engines import ENGINES, OFFSET_MS
 from media.errors import EngineError
 
-COLUMNS = ("audio_filepath", "duration", "max-spoken", "min-spoken", "avg-spoken", "max-nospch", "min-nospch", "avg-nospch",
-           "spch-ratio", "splits", "error")
 TASKS_OF_NEXT_STAGE = 16
 
 
@@ -52,19 +51,45 @@ def parse_args() -> argparse.Namespace:
     parser = stage_parser(__doc__, workers=cpus())
     add, add_speed = parser.add_argument, parser.add_speed_argument
     add_speed("name", nargs="?", help="name of what is written, or its path, without ending")
-    add("--engine", choices=ENGINES, help="ten, or silero (default: ten; over a folder silero where ten cannot run)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        help="ten, or silero (default: ten; over a folder silero where ten cannot run)",
+    )
     add("--threshold", type=ratio, default=0.5, help="probability from which a frame is speech, 0 to 1")
-    add("--offset-ms", type=float, default=OFFSET_MS, help="how much earlier than the engine says, in milliseconds")
-    add("--min-silence-s", type=not_negative_number, default=0.1, help="shorter silences are speech, in seconds")
+    add(
+        "--offset-ms",
+        type=float,
+        default=OFFSET_MS,
+        help="how much earlier than the engine says, in milliseconds",
+    )
+    add(
+        "--min-silence-s",
+        type=not_negative_number,
+        default=0.1,
+        help="shorter silences are speech, in seconds",
+    )
     add("--min-speech-s", type=not_negative_number, default=0.1, help="shorter speech is silence, in seconds")
-    add("--pad-s", type=not_negative_number, default=0.0, help="added on both sides of each segment, in seconds")
-    add("--adaptive-merge", action="store_true",
-        help="join over silences shorter than merge-max-s minus merge-decay times the seconds of the speech before "
-        "(but at least min-silence-s), as AMELA does")
+    add(
+        "--pad-s",
+        type=not_negative_number,
+        default=0.0,
+        help="added on both sides of each segment, in seconds",
+    )
+    add(
+        "--adaptive-merge",
+        action="store_true",
+        help="join over silences shorter than merge-max-s minus merge-decay times the seconds of the speech "
+        "before (but at least min-silence-s), as AMELA does",
+    )
     add("--merge-max-s", type=not_negative_number, default=0.3, help="for --adaptive-merge, in seconds")
     add("--merge-decay", type=not_negative_number, default=0.1, help="for --adaptive-merge, seconds a second")
-    add("--level-db", type=float, metavar="DB",
-        help="bring the loud parts of each file to this level first, in dB below full scale (RMS), e.g. -23")
+    add(
+        "--level-db",
+        type=float,
+        metavar="DB",
+        help="bring the loud parts of each file to this level first, in dB below full scale (RMS), e.g. -23",
+    )
     add_speed("--rttm", action="store_true", help="write the speech as RTTM too, beside the table")
     args = parser.parse_args()
     if args.name and args.name.isdigit() and not os.path.isdir(args.manifest):
@@ -73,7 +98,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def choose_engine(args: argparse.Namespace, may_fall_back: bool) -> None:
-    """Check that the engine works here, before anything is listed or dealt, and write it into the settings."""
+    """Check that the engine works here, before anything is listed or dealt; write it into the settings."""
     from media.engines import check_engine
 
     wanted = args.engine or "ten"
@@ -99,18 +124,25 @@ def load(args: argparse.Namespace) -> Any:
     from media.segments import Rules
 
     merge_max_s = args.merge_max_s if args.adaptive_merge else None
-    rules = Rules(args.threshold, args.offset_ms / 1000, args.min_silence_s, args.min_speech_s, args.pad_s, merge_max_s,
-                  args.merge_decay)
+    rules = Rules(
+        args.threshold,
+        args.offset_ms / 1000,
+        args.min_silence_s,
+        args.min_speech_s,
+        args.pad_s,
+        merge_max_s,
+        args.merge_decay,
+    )
     return load_engine(args.engine), rules, args.level_db
 
 
-def process(model: Any, batch: List[Record]) -> List[Any]:
+def process(model: Any, batch: list[Record]) -> list[Any]:
     """Return `speech` of each record, `duration` too where it has none, or the AudioError of its file."""
     from media.audio import AudioError, record_window, stream_mono
     from media.engines import find_speech, gain_to, scaled
 
     engine, rules, level_db = model
-    results: List[Any] = []
+    results: list[Any] = []
     for record in batch:
         window = record_window(record)
         try:
@@ -121,10 +153,8 @@ def process(model: Any, batch: List[Record]) -> List[Any]:
         except AudioError as error:
             results.append(error)
             continue
-        fields: Dict[str, Any] = {"speech": speech}
-        if record.get("duration") is None:
-            fields["duration"] = round(duration_s, 6)
-        results.append(fields)
+        known = record.get("duration") is not None
+        results.append({"speech": speech} if known else {"duration": round(duration_s, 6), "speech": speech})
     return results
 
 
@@ -136,15 +166,21 @@ def run(args: argparse.Namespace) -> int:
 def run_manifest(args: argparse.Namespace) -> int:
     """Add the speech to a manifest, as an ordinary map stage; a run of one process writes the table too."""
     if args.manifest.lower().endswith(AUDIO_SUFFIXES) and os.path.isfile(args.manifest):
-        raise CallError(f"{args.manifest}: found an audio file, wanted a folder or a manifest: "
-                        f"`vad.py {shlex.quote(os.path.dirname(args.manifest) or '.')}`")
+        raise CallError(
+            f"{args.manifest}: found an audio file, wanted a folder or a manifest: "
+            f"`vad.py {shlex.quote(os.path.dirname(args.manifest) or '.')}`"
+        )
     choose_engine(args, may_fall_back=False)
     status = run(args)
     alone = args.shard_index is None and not (slurm.in_batch_job() and slurm.here().is_array)
     if status == OK and alone and not (args.limit or args.only):
-        stem = args.name or f"{args.manifest[:-5] if args.manifest.endswith('.json') else args.manifest}_vad"
-        write_tables(args, Path(args.manifest), Path("metadata") / stem if args.name and "/" not in stem else Path(stem),
-                     os.path.dirname(os.path.abspath(args.manifest)))
+        stem = args.name or f"{args.manifest.removesuffix('.json')}_vad"
+        write_tables(
+            args,
+            Path(args.manifest),
+            Path("metadata") / stem if args.name and "/" not in stem else Path(stem),
+            os.path.dirname(os.path.abspath(args.manifest)),
+        )
     return status
 
 
@@ -153,9 +189,11 @@ def run_folder(args: argparse.Namespace) -> int:
     folder = args.manifest
     if slurm.in_batch_job() and slurm.here().is_array:
         raise CallError(
-            f"{folder}: an array over a folder would list it once a task; use one task (`sbatch slurm/vad.slurm "
-            f"{shlex.quote(folder)}`), or list it first: `python scripts/manifest_tools.py convert {shlex.quote(folder)} "
-            "metadata/NAME.json`, then `sbatch --array=0-15 slurm/vad.slurm metadata/NAME.json`")
+            f"{folder}: an array over a folder would list it once a task; use one task: `sbatch slurm/vad.slurm "
+            f"{shlex.quote(folder)}`; or list it first: `python scripts/manifest_tools.py convert "
+            f"{shlex.quote(folder)} metadata/NAME.json`, then `sbatch --array=0-15 slurm/vad.slurm "
+            "metadata/NAME.json`"
+        )
     for flag in ("num_shards", "num_tasks", "shard_index", "field"):
         if getattr(args, flag) is not None:
             raise CallError(f"--{flag.replace('_', '-')} is for a manifest, found the folder {folder}")
@@ -168,6 +206,11 @@ def run_folder(args: argparse.Namespace) -> int:
         log(f"a try-out of {args.limit} files: {listing.output} is written by a run without --limit")
     elif status == OK and not args.only:
         return finish_folder(args, listing, folder)
+    elif status == TOO_MANY_ERRORS:
+        log(
+            f"nothing is lost; to make {short(listing.output)} of the files that can be read, give the same "
+            "command with --max-error-rate 1"
+        )
     return status
 
 
@@ -175,24 +218,30 @@ def finish_folder(args: argparse.Namespace, listing: Listing, folder: str) -> in
     """Write what was asked for, note that it is finished, and print what to do next."""
     counts = write_tables(args, listing.manifest, listing.output.with_suffix(""), os.path.abspath(folder))
     if counts["readable"] == 0:
-        raise CallError(f"{folder}: none of {counts['files']} files can be read; the reasons stand in "
-                        f"{short(listing.output.with_suffix('.csv'))}")
+        raise CallError(
+            f"{folder}: none of {counts['files']} files can be read; the reasons stand in "
+            f"{short(listing.output.with_suffix('.csv'))}"
+        )
     if listing.note().get("counts") == counts and listing.output.exists():
         log(f"{short(listing.output)}: nothing to do, it has all {counts['readable']} readable files")
     else:
         write_output(listing)
         listing.finish(counts)
     tasks = min(TASKS_OF_NEXT_STAGE, counts["readable"])
-    log(f"{short(listing.output)} and .csv: {counts['readable']} files, {counts['audio_s'] / 3600:.2f} h, "
+    log(
+        f"{short(listing.output)} and .csv: {counts['readable']} files, {counts['audio_s'] / 3600:.2f} h, "
         f"{100 * counts['speech_s'] / max(counts['audio_s'], 1e-9):.0f} % speech"
-        + (f"; {counts['unreadable']} UNREADABLE, see column `error`" if counts["unreadable"] else ""))
+        + (f"; {counts['unreadable']} UNREADABLE, see column `error`" if counts["unreadable"] else "")
+    )
     log(f"next: sbatch --array=0-{tasks - 1} slurm/asr.slurm {shlex.quote(short(listing.output))}")
     return OK
 
 
 def write_output(listing: Listing) -> None:
-    """Write the manifest of the readable files; fields that later stages gave to records already there are kept."""
-    kept: Dict[str, Record] = {}
+    """Write the manifest of the readable files; fields that later stages gave to records already there are
+    kept.
+    """
+    kept: dict[str, Record] = {}
     if listing.output.exists():
         for _, record in read_records(listing.output):
             if not record.keys() <= {"audio_filepath", "duration", "speech"}:
@@ -201,67 +250,30 @@ def write_output(listing: Listing) -> None:
     write_manifest(listing.output, ({**kept.get(record_key(record), {}), **record} for record in readable))
 
 
-def write_tables(args: argparse.Namespace, manifest: Path, stem: Path, root: str) -> Dict[str, Any]:
+def write_tables(args: argparse.Namespace, manifest: Path, stem: Path, root: str) -> dict[str, Any]:
     """Write `stem`.csv and, if asked, `stem`.rttm of all records; return counts of files and seconds."""
+    from media.vad_table import rttm_of, write_table
+
     field = args.field or "speech"
     errors = read_errors(manifest, args.field)
-    counts: Dict[str, Any] = {"files": 0, "readable": 0, "unreadable": 0, "audio_s": 0.0, "speech_s": 0.0}
+    records = (record for _, record in read_records(manifest))
     make_folder(stem.parent)
     with write_aside(stem.with_name(stem.name + ".csv")) as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        for _, record in read_records(manifest):
-            counts["files"] += 1
-            if field in record:
-                row = table_row(record, record[field])
-                counts["readable"] += 1
-                counts["audio_s"] += row["duration"]
-                counts["speech_s"] += row["duration"] * row["spch-ratio"]
-            else:
-                row = {"error": errors.get(record_key(record), "no result")}
-                counts["unreadable"] += 1
-            writer.writerow({"audio_filepath": printable(record["audio_filepath"]), **row})
-    counts["audio_s"], counts["speech_s"] = round(counts["audio_s"], 1), round(counts["speech_s"], 1)
+        counts = write_table(file, records, field, lambda record: errors.get(record_key(record), "no result"))
     if args.rttm:
+        records = (record for _, record in read_records(manifest))
         with write_aside(stem.with_name(stem.name + ".rttm")) as file:
-            file.writelines(rttm(manifest, field, root))
+            file.writelines(rttm_of(records, field, root))
     return counts
 
 
-def table_row(record: Record, speech: List[Dict[str, float]]) -> Dict[str, Any]:
-    """Return the statistics of one record."""
-    from media.segments import statistics
-
-    segments = [(part["start_s"], part["end_s"]) for part in speech]
-    return statistics(segments, float(record.get("duration") or (segments[-1][1] if segments else 0.0)))
-
-
-def read_errors(manifest: Path, field: Optional[str]) -> Dict[str, str]:
+def read_errors(manifest: Path, field: str | None) -> dict[str, str]:
     """Return the message of each record that failed, by key."""
     folder = stage_folder(manifest, "vad", field)
     results = find_results(folder, scan(manifest, "").keys, cuts(read_deals(folder)))
     lines = [results.read(place) for places in results.errors.values() for place in places.values()]
     results.close()
-    return {line["key"]: printable(line["error"]["message"]) for line in lines}
-
-
-def rttm(manifest: Path, field: str, root: str) -> Iterator[str]:
-    """Yield RTTM lines; a file is named by its path below `root`, without ending where that is clear."""
-    from media.labels import rttm_lines
-    from media.tiers import recording_tiers
-
-    stems: Dict[str, str] = {}
-    for _, record in read_records(manifest):
-        if field in record:
-            path = printable(os.path.relpath(record["audio_filepath"], root))
-            name = os.path.splitext(path)[0]
-            name = name if stems.setdefault(name, path) == path else path
-            yield from rttm_lines(name, recording_tiers([{**record, "speech": record[field]}]))
-
-
-def printable(text: str) -> str:
-    """Return text as UTF-8 can hold it: bytes of a file name that are no UTF-8 become \\udcXX, as in the manifest."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return {line["key"]: line["error"]["message"] for line in lines}
 
 
 def short(path: Path) -> str:

@@ -1,7 +1,9 @@
-"""Speech for tests: real recordings where they are at hand, else spoken on the spot; and small sounds of any kind.
+"""Speech for tests: real recordings where they are at hand, else spoken on the spot; and small sounds of any
+kind.
 
-The real ones are looked for in $AMELA_SPEECH, else in ../shared/speech beside the repository: vad/*.wav with labels
-in .scv, asr/* with references.tsv, noise/*. Without them flite speaks, or espeak-ng from the espeakng-loader wheel.
+The real ones are looked for in $AMELA_SPEECH, else in ../shared/speech beside the repository: vad/*.wav with
+labels in .scv, asr/* with references.tsv, noise/*. Without them flite speaks, or espeak-ng from the
+espeakng-loader wheel.
 """
 
 from __future__ import annotations
@@ -30,11 +32,15 @@ def real_speech() -> Path | None:
 
 
 def labelled_files(folder: Path) -> list[tuple[Path, list[tuple[float, float]]]]:
-    """Recordings with their true speech [(start_s, end_s), …]: the real set, else sentences between silences."""
+    """Recordings with their true speech [(start_s, end_s), …]: the real set, else sentences and pauses."""
     real = real_speech()
     if real is not None:
-        return [(path, read_labels(path.with_suffix(".scv"))) for path in sorted((real / "vad").glob("*.wav"))]
-    return [spoken_with_pauses(folder / f"spoken_{index}.wav", pause_s=0.8 + 0.2 * index) for index in range(3)]
+        return [
+            (path, read_labels(path.with_suffix(".scv"))) for path in sorted((real / "vad").glob("*.wav"))
+        ]
+    return [
+        spoken_with_pauses(folder / f"spoken_{index}.wav", pause_s=0.8 + 0.2 * index) for index in range(3)
+    ]
 
 
 def read_labels(path: Path) -> list[tuple[float, float]]:
@@ -84,7 +90,7 @@ def _speak_by_espeak(sentence: str) -> tuple[np.ndarray, int]:
     parts: list[np.ndarray] = []
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-    def take(samples, count, _events):  # noqa: ANN001, ANN202
+    def take(samples, count, _events):
         if count > 0:
             parts.append(np.ctypeslib.as_array(samples, (count,)) / 32768.0)
         return 0
@@ -109,7 +115,9 @@ def tone(duration_s: float, rate_hz: int = SAMPLE_RATE, amplitude: float = 0.3) 
     return amplitude * np.sin(2 * np.pi * 440 * np.arange(round(duration_s * rate_hz)) / rate_hz)
 
 
-def frame_f1(pairs: list[tuple[list[tuple[float, float]], list[tuple[float, float]]]], duration_s: float = 60.0) -> float:
+def frame_f1(
+    pairs: list[tuple[list[tuple[float, float]], list[tuple[float, float]]]], duration_s: float = 60.0
+) -> float:
     """F1 of found against true speech on a 10 ms grid, over all files; pairs of (found, true) segments."""
     hits = found_frames = true_frames = 0
     times_s = (np.arange(round(duration_s * 100)) + 0.5) / 100
@@ -117,7 +125,7 @@ def frame_f1(pairs: list[tuple[list[tuple[float, float]], list[tuple[float, floa
         masks = [np.zeros(len(times_s), bool), np.zeros(len(times_s), bool)]
         for mask, segments in zip(masks, (found, true)):
             for start_s, end_s in segments:
-                mask |= (times_s >= start_s) & (times_s < end_s)
+                mask[(times_s >= start_s) & (times_s < end_s)] = True
         hits += int((masks[0] & masks[1]).sum())
         found_frames += int(masks[0].sum())
         true_frames += int(masks[1].sum())

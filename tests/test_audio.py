@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from media import audio
 from media.audio import AudioError, load_mono, load_record, probe, scan_audio, stream_mono
 from speech import SAMPLE_RATE, speak, tone, write_wav
@@ -45,7 +46,9 @@ def test_16_bit_comes_through_exactly(tmp_path: Path, spoken: np.ndarray) -> Non
     assert np.array_equal(load_mono(write_wav(tmp_path / "a.wav", spoken)), spoken.astype(np.float32))
 
 
-@pytest.mark.parametrize(("rate_hz", "subtype"), [(8_000, "PCM_16"), (44_100, "PCM_24"), (48_000, "FLOAT"), (22_050, "PCM_U8")])
+@pytest.mark.parametrize(
+    ("rate_hz", "subtype"), [(8_000, "PCM_16"), (44_100, "PCM_24"), (48_000, "FLOAT"), (22_050, "PCM_U8")]
+)
 def test_rates_and_depths(tmp_path: Path, rate_hz: int, subtype: str) -> None:
     path = write_wav(tmp_path / "a.wav", tone(2.0, rate_hz), rate_hz, subtype)
     samples = load_mono(path)
@@ -77,8 +80,10 @@ def test_windows(tmp_path: Path, spoken: np.ndarray) -> None:
     path = write_wav(tmp_path / "a.wav", spoken)
     record = {"audio_filepath": str(path), "offset": 0.5, "duration": 0.25}
     assert np.array_equal(load_record(record), spoken[8000:12000].astype(np.float32))
-    assert len(load_record({"audio_filepath": str(path), "duration": 0.1})) == len(spoken)  # no offset: the whole file
-    with pytest.raises(AudioError, match="the file is .* long; was it changed"):
+    assert len(load_record({"audio_filepath": str(path), "duration": 0.1})) == len(
+        spoken
+    )  # no offset: the whole file
+    with pytest.raises(AudioError, match=r"the file is .* long; was it changed"):
         load_record({**record, "duration": 60.0})
     with pytest.raises(AudioError, match="must not be negative"):
         load_record({**record, "offset": -1.0})
@@ -199,21 +204,33 @@ def test_no_permission(tmp_path: Path, spoken: np.ndarray) -> None:
         os.seteuid(os.getuid())
 
 
-def test_without_ffmpeg_the_remedy_is_named(tmp_path: Path, spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ffmpeg_the_remedy_is_named(
+    tmp_path: Path, spoken: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = ffmpeg(write_wav(tmp_path / "a.wav", spoken), tmp_path / "a.m4a")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AudioError, match="conda install -c conda-forge ffmpeg"):
         load_mono(path)
 
 
-STRANGE_NAMES = [b"a b.wav", b"it's \"quoted\".wav", b"two\nlines.wav", "größe 録音.wav".encode(), b"not-utf8-\xff\xe9.wav",
-                 b"-v.wav", b"100%.wav", b"[x]*?.wav"]  # fmt: skip
+STRANGE_NAMES = [
+    b"a b.wav",
+    b'it\'s "quoted".wav',
+    b"two\nlines.wav",
+    "größe 録音.wav".encode(),
+    b"not-utf8-\xff\xe9.wav",
+    b"-v.wav",
+    b"100%.wav",
+    b"[x]*?.wav",
+]
 
 
 @pytest.mark.parametrize("name", STRANGE_NAMES)
 @pytest.mark.parametrize("suffix", [b".wav", b".m4a"])
 def test_strange_names(tmp_path: Path, spoken: np.ndarray, name: bytes, suffix: bytes) -> None:
-    good = ffmpeg(write_wav(tmp_path / "good.wav", spoken), tmp_path / f"good{suffix.decode()}x.{suffix.decode()[1:]}")
+    good = ffmpeg(
+        write_wav(tmp_path / "good.wav", spoken), tmp_path / f"good{suffix.decode()}x.{suffix.decode()[1:]}"
+    )
     folder = os.path.join(os.fsencode(tmp_path), b"in")
     os.mkdir(folder)
     shutil.copy(good, os.path.join(folder, name.replace(b".wav", suffix)))
@@ -223,7 +240,17 @@ def test_strange_names(tmp_path: Path, spoken: np.ndarray, name: bytes, suffix: 
 
 
 def test_scan(tmp_path: Path) -> None:
-    for name in ("b.WAV", "a/z.flac", "a/y.mp3", "a.ogg", "x.opus", "x.m4a", "notes.txt", "._b.wav", ".snapshot/b.wav"):
+    for name in (
+        "b.WAV",
+        "a/z.flac",
+        "a/y.mp3",
+        "a.ogg",
+        "x.opus",
+        "x.m4a",
+        "notes.txt",
+        "._b.wav",
+        ".snapshot/b.wav",
+    ):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from media.segments import Rules, find_segments, silences, split_points, statistics
 
 HOP = 256
@@ -50,7 +51,10 @@ def test_short_silences_are_joined_before_short_speech_is_dropped() -> None:
     rules = PLAIN._replace(min_silence_s=0.033, min_speech_s=0.05)
     assert find("0101010000", rules) == [(0.016, 0.096)]  # three pieces of 16 ms, none long enough alone
     assert find("0100000000", rules) == []
-    assert find("0110001100", PLAIN._replace(min_silence_s=0.048)) == [(0.016, 0.048), (0.096, 0.128)]  # not shorter
+    assert find("0110001100", PLAIN._replace(min_silence_s=0.048)) == [
+        (0.016, 0.048),
+        (0.096, 0.128),
+    ]  # not shorter
 
 
 def test_padding_stays_inside_and_joins_what_touches() -> None:
@@ -115,7 +119,9 @@ def test_short_files_are_not_split() -> None:
 
 
 def test_splits_take_the_longest_silence_near_30_s() -> None:
-    assert cuts_s([(20.0, 24.0), (26.0, 26.4), (31.0, 32.0), (34.0, 34.3)], 40.0) == [pytest.approx(31.5, abs=0.008)]
+    assert cuts_s([(20.0, 24.0), (26.0, 26.4), (31.0, 32.0), (34.0, 34.3)], 40.0) == [
+        pytest.approx(31.5, abs=0.008)
+    ]
     # the next target is 30 s after the cut
     assert cuts_s([(28.0, 29.0), (57.0, 57.4), (59.0, 60.0), (88.0, 89.0)], 95.0) == [
         pytest.approx(cut_s, abs=0.008) for cut_s in (28.5, 59.5, 88.5)

@@ -1,10 +1,13 @@
-"""A folder of audio as a frozen manifest: listed once, so that a job killed and requeued goes on with the same files.
+"""A folder of audio as a frozen manifest: listed once, so that a job killed and requeued goes on with the
+same files.
 
     <output folder>/.amela/listings/<folder>-<hash>/
         corpus_20-11-25.json   a record a file; named like the manifest that will be made from it
-        corpus_20-11-25.note   one JSON object: the folder listed, the job that listed it, and, when finished, counts
+        corpus_20-11-25.note   one JSON object: the folder listed, the job that listed it, and, when finished,
+        counts
 
-The hash is that of the folder's path and the name asked for. A listing that is not finished is gone on with, also after midnight.
+The hash is that of the folder's path and the name asked for. A listing that is not finished is gone on with,
+also after midnight.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 from amela.errors import CallError
 from amela.files import make_folder, write_aside
@@ -33,19 +36,20 @@ class Listing(NamedTuple):
         """Return the file that says what was listed, when, and whether it is finished."""
         return self.manifest.with_suffix(".note")
 
-    def note(self) -> Dict[str, Any]:
+    def note(self) -> dict[str, Any]:
         """Return what is noted: `folder`, `job`, and after `finish` its `counts`."""
-        noted: Dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
+        noted: dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
         return noted
 
-    def finish(self, counts: Dict[str, Any]) -> None:
+    def finish(self, counts: dict[str, Any]) -> None:
         """Note that everything was made, with counts to compare a later run by."""
         with write_aside(self.note_path) as file:
             json.dump({**self.note(), "counts": counts}, file)
 
 
-def take_listing(folder: str, name: Optional[str], scan_audio: Callable[[str], List[str]], fresh: bool,
-                 job: Optional[str]) -> Listing:
+def take_listing(
+    folder: str, name: str | None, scan_audio: Callable[[str], list[str]], fresh: bool, job: str | None
+) -> Listing:
     """Return the listing to work on: the unfinished one, else that of today (or of `name`), else a new one.
 
     Args:
@@ -67,7 +71,10 @@ def take_listing(folder: str, name: Optional[str], scan_audio: Callable[[str], L
     if own or not fresh:
         for listing in (own or unfinished or today)[-1:]:
             listed = time.strftime("%d-%m-%y %H:%M", time.localtime(listing.manifest.stat().st_mtime))
-            log(f"{folder}: goes on with the listing of {listed}, for {_short(listing.output)}; --fresh lists anew")
+            log(
+                f"{folder}: goes on with the listing of {listed}, for {_short(listing.output)}; "
+                "--fresh lists anew"
+            )
             return listing
     new = Listing(home / f"{stem}.json", output_folder / f"{stem}.json")
     if not today:
@@ -79,17 +86,19 @@ def take_listing(folder: str, name: Optional[str], scan_audio: Callable[[str], L
     return new
 
 
-def _output(folder: str, name: Optional[str]) -> "tuple[Path, str]":
+def _output(folder: str, name: str | None) -> tuple[Path, str]:
     if name is None:
         base = os.path.basename(os.path.abspath(folder)) or "root"
         return Path("metadata").absolute(), f"{base}_{time.strftime('%d-%m-%y')}"
-    path = Path(name[:-5] if name.endswith(".json") else name)
+    path = Path(name.removesuffix(".json"))
     if not path.name or name.endswith("/"):
         raise CallError(f"NAME {name!r}: found a folder, wanted a name or a path without ending")
-    return (Path("metadata") if path.parent == Path() and not name.startswith("./") else path.parent).absolute(), path.name
+    return (
+        Path("metadata") if path.parent == Path() and not name.startswith("./") else path.parent
+    ).absolute(), path.name
 
 
-def _home(folder: str, output_folder: Path, name: Optional[str]) -> Path:
+def _home(folder: str, output_folder: Path, name: str | None) -> Path:
     told = os.fsencode(os.path.realpath(folder)) + b"\0" + os.fsencode(name or "")
     base = os.path.basename(os.path.abspath(folder))[:40] or "root"
     return output_folder / ".amela" / "listings" / f"{base}-{hashlib.sha256(told).hexdigest()[:12]}"
@@ -97,14 +106,18 @@ def _home(folder: str, output_folder: Path, name: Optional[str]) -> Path:
 
 def _check_free(listing: Listing, folder: str) -> None:
     """Raise CallError where the output would replace a manifest that is not made from this folder."""
-    others = [path for path in listing.manifest.parent.parent.glob(f"*/{_literal(listing.manifest.name)}")]
+    others = list(listing.manifest.parent.parent.glob(f"*/{_literal(listing.manifest.name)}"))
     if others:
         source = json.loads(others[0].with_suffix(".note").read_text(encoding="utf-8"))["folder"]
-        raise CallError(f"{listing.output}: made from {source}, not from {folder}; give this one a NAME of its own: "
-                        f"`vad.py {folder} NAME`")
+        raise CallError(
+            f"{listing.output}: made from {source}, not from {folder}; give this one a NAME of its own: "
+            f"`vad.py {folder} NAME`"
+        )
     if listing.output.exists():
-        raise CallError(f"{listing.output}: there already, and not made from {folder} by this script; move it away "
-                        f"or give a NAME: `vad.py {folder} NAME`")
+        raise CallError(
+            f"{listing.output}: there already, and not made from {folder} by this script; move it away "
+            f"or give a NAME: `vad.py {folder} NAME`"
+        )
 
 
 def _short(path: Path) -> str:
@@ -115,14 +128,18 @@ def _literal(name: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
-def _list(folder: str, listing: Listing, scan_audio: Callable[[str], List[str]], job: Optional[str]) -> None:
+def _list(folder: str, listing: Listing, scan_audio: Callable[[str], list[str]], job: str | None) -> None:
     try:
         paths = scan_audio(folder)
     except OSError as exc:
-        raise CallError(f"{exc.filename or folder}: {exc.strerror or exc}; wanted folders that can be listed: a part "
-                        "of the corpus would be left out") from exc
+        raise CallError(
+            f"{exc.filename or folder}: {exc.strerror or exc}; wanted folders that can be listed: a part "
+            "of the corpus would be left out"
+        ) from exc
     if not paths:
-        raise CallError(f"{folder}: found no audio file in it or below, wanted .wav, .flac, .mp3, .ogg, .opus or .m4a")
+        raise CallError(
+            f"{folder}: found no audio file in it or below, wanted .wav, .flac, .mp3, .ogg, .opus or .m4a"
+        )
     make_folder(listing.manifest.parent)
     write_manifest(listing.manifest, ({"audio_filepath": path} for path in paths))
     with write_aside(listing.note_path) as file:  # last: without it the listing does not count

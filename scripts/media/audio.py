@@ -1,21 +1,22 @@
 """Audio files as 16 kHz mono float32: libsndfile first, ffmpeg where it cannot (m4a …), soxr for the rate.
 
-Everything streams: `stream_mono` yields blocks, so a recording of many hours needs no more memory than a short one;
-`load_mono` is the same blocks in one array. Samples are scaled to [-1, 1]; float files may exceed that and are passed
-on as they are. Sources: libsndfile (python-soundfile), ffmpeg's f32le output, soxr quality HQ.
+Everything streams: `stream_mono` yields blocks, so a recording of many hours needs no more memory than a
+short one; `load_mono` is the same blocks in one array. Samples are scaled to [-1, 1]; float files may exceed
+that and are passed on as they are. Sources: libsndfile (python-soundfile), ffmpeg's f32le output, soxr
+quality HQ.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
-import subprocess
-from typing import TYPE_CHECKING, Any, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from media.errors import AudioError
+from media.ffmpeg import AudioInfo, ffmpeg_blocks, ffprobe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,22 +27,14 @@ BLOCK_S = 30.0  # seconds of audio read at a time
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 SHORTFALL_S = 0.1  # a file that decodes to less than its header promises, by more than this, is truncated
 STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: they mean "unknown"
-FFMPEG_REMEDY = "install it: `conda install -c conda-forge ffmpeg`, or `apt install ffmpeg`, or `module load ffmpeg`"
-
-
-class AudioInfo(NamedTuple):
-    """What the header of an audio file says."""
-
-    duration_s: float
-    sample_rate_hz: int
-    channels: int
 
 
 def scan_audio(folder: str | os.PathLike[str]) -> list[str]:
     """All audio files below `folder` as sorted absolute paths.
 
-    Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of file
-    servers, `._x.wav` of macOS. A folder that cannot be read raises OSError, so that nothing is left out in silence.
+    Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of
+    file servers, `._x.wav` of macOS. A folder that cannot be read raises OSError, so that nothing is left out
+    in silence.
     """
     paths: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -68,7 +61,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
     with _open_sound(path) as sound:
         if sound is not None:
             return AudioInfo(sound.frames / sound.samplerate, sound.samplerate, sound.channels)
-    return _ffprobe(path)
+    return ffprobe(path)
 
 
 def stream_mono(
@@ -80,9 +73,9 @@ def stream_mono(
 ) -> Iterator[np.ndarray]:
     """Blocks of float32 samples, shape (samples,), of at most about 30 s each; none is empty.
 
-    All channels are averaged unless `channel` (counted from 0) names one. `offset_s` and `duration_s` cut a window
-    out. Raises AudioError for a file that is missing, empty, truncated, undecodable, or has NaN or infinite samples,
-    and for a channel or window that the file does not have.
+    All channels are averaged unless `channel` (counted from 0) names one. `offset_s` and `duration_s` cut a
+    window out. Raises AudioError for a file that is missing, empty, truncated, undecodable, or has NaN or
+    infinite samples, and for a channel or window that the file does not have.
     """
     path = os.fspath(path)
     _check_readable(path)
@@ -93,9 +86,11 @@ def stream_mono(
             _check_window(path, info, offset_s, duration_s, channel)
             raw = _sound_blocks(path, sound, offset_s, duration_s)
         else:
-            info = _ffprobe(path)
+            info = ffprobe(path)
             _check_window(path, info, offset_s, duration_s, channel)
-            raw = stack.enter_context(contextlib.closing(_ffmpeg_blocks(path, info, offset_s, duration_s)))
+            raw = stack.enter_context(
+                contextlib.closing(ffmpeg_blocks(path, info, offset_s, duration_s, BLOCK_S))
+            )
         mono = _to_mono(path, raw, channel, offset_s, info.sample_rate_hz)
         yield from _resampled(mono, info.sample_rate_hz, sample_rate_hz)
 
@@ -128,7 +123,9 @@ def record_window(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_record(record: dict[str, Any], sample_rate_hz: int = SAMPLE_RATE) -> np.ndarray:
-    """The samples of a manifest record (`audio_filepath`, `offset`, `duration`, `channel`): float32, (samples,)."""
+    """The samples of a manifest record (`audio_filepath`, `offset`, `duration`, `channel`): float32,
+    (samples,).
+    """
     return load_mono(sample_rate_hz=sample_rate_hz, **record_window(record))
 
 
@@ -140,8 +137,6 @@ def _check_readable(path: str) -> None:
             raise AudioError(f"{path}: not a regular file; wanted an audio file")
         if status.st_size == 0:
             raise AudioError(f"{path}: the file is empty (0 bytes); copy it again")
-        with open(path, "rb"):
-            pass
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened: {error.strerror or error}") from error
 
@@ -162,16 +157,19 @@ def _open_sound(path: str) -> Iterator[soundfile.SoundFile | None]:
         promised = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
         if promised and int(promised[2]) < int(promised[1]) < STREAMED_BYTES:
             raise AudioError(
-                f"{path}: truncated: the header promises {promised[1]} bytes of samples, the file holds {promised[2]}; "
-                "copy it again"
+                f"{path}: truncated: the header promises {promised[1]} bytes of samples, the file holds "
+                f"{promised[2]}; copy it again"
             )
         yield sound
 
 
 def _may_be_known_to_ffmpeg(path: str) -> bool:
     """False for a .wav or .flac that does not even begin like one: ffmpeg would find music in any garbage."""
-    with open(path, "rb") as file:
-        start = file.read(12)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be opened: {error.strerror or error}") from error
     if path.lower().endswith((".wav", ".flac")):
         return start[:4] in (b"RIFF", b"RF64", b"fLaC") or start[4:8] == b"ftyp"
     return True
@@ -189,15 +187,17 @@ def _check_window(
     end_s = offset_s + (duration_s or 0.0)
     if end_s > info.duration_s + SHORTFALL_S:
         raise AudioError(
-            f"{path}: {offset_s:g} to {end_s:g} s wanted, the file is {info.duration_s:.3f} s long; was it changed "
-            "after the manifest was made?"
+            f"{path}: {offset_s:g} to {end_s:g} s wanted, the file is {info.duration_s:.3f} s long; was it "
+            "changed after the manifest was made?"
         )
 
 
 def _sound_blocks(
     path: str, sound: soundfile.SoundFile, offset_s: float, duration_s: float | None
 ) -> Iterator[np.ndarray]:
-    """Blocks of shape (frames, channels) from libsndfile. Raises AudioError when fewer come than were promised."""
+    """Blocks of shape (frames, channels) from libsndfile. Raises AudioError when fewer come than were
+    promised.
+    """
     import soundfile
 
     rate_hz = sound.samplerate
@@ -226,7 +226,7 @@ def _sound_blocks(
 def _to_mono(
     path: str, blocks: Iterator[np.ndarray], channel: int | None, offset_s: float, rate_hz: int
 ) -> Iterator[np.ndarray]:
-    """(frames, channels) → contiguous (frames,): one channel, or the mean of all. Refuses NaN and infinity."""
+    """(frames, channels) → contiguous (frames,): one channel, or the mean of all. Refuses NaN, infinity."""
     import numpy as np
 
     start = 0
@@ -240,7 +240,9 @@ def _to_mono(
         finite = np.isfinite(mono)
         if not finite.all():
             at_s = offset_s + (start + int(finite.argmin())) / rate_hz
-            raise AudioError(f"{path}: samples that are NaN or infinite, the first at {at_s:.3f} s; wanted finite ones")
+            raise AudioError(
+                f"{path}: samples that are NaN or infinite, the first at {at_s:.3f} s; wanted finite ones"
+            )
         start += len(mono)
         yield mono
 
@@ -261,63 +263,3 @@ def _resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterat
     rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
     if len(rest):
         yield rest
-
-
-def _ffprobe(path: str) -> AudioInfo:
-    """What ffprobe says of the first audio stream. Raises AudioError."""
-    entries = "stream=sample_rate,channels,duration:format=duration"
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries, "-of", "json"]
-    try:
-        done = subprocess.run([*command, f"file:{path}"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    except FileNotFoundError as error:
-        raise AudioError(f"{path}: libsndfile cannot decode it and ffprobe is not here; {FFMPEG_REMEDY}") from error
-    found = json.loads(done.stdout or "{}") if done.returncode == 0 else {}
-    if not found.get("streams"):
-        raise AudioError(f"{path}: cannot be decoded: {_last_line(path, done.stderr) or 'no audio stream in it'}")
-    stream = found["streams"][0]
-    duration = stream.get("duration") or found.get("format", {}).get("duration")
-    if duration is None:
-        raise AudioError(f"{path}: its container does not say how long it is; convert it to .wav or .flac")
-    return AudioInfo(float(duration), int(stream["sample_rate"]), int(stream["channels"]))
-
-
-def _ffmpeg_blocks(
-    path: str, info: AudioInfo, offset_s: float, duration_s: float | None
-) -> Iterator[np.ndarray]:
-    """Blocks of shape (frames, channels) at the file's own rate, decoded by ffmpeg. Raises AudioError."""
-    import tempfile
-
-    import numpy as np
-
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-threads", "1", "-ss", repr(float(offset_s))]
-    command += ["-t", repr(float(duration_s))] if duration_s is not None else []
-    command += ["-i", f"file:{path}", "-map", "0:a:0", "-ar", str(info.sample_rate_hz)]
-    command += ["-ac", str(info.channels), "-f", "f32le", "pipe:1"]
-    with tempfile.TemporaryFile() as complaints:  # a pipe for stderr could fill up and block both sides
-        try:
-            decoder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, stdin=subprocess.DEVNULL)
-        except FileNotFoundError as error:
-            raise AudioError(f"{path}: libsndfile cannot decode it and ffmpeg is not here; {FFMPEG_REMEDY}") from error
-        assert decoder.stdout is not None
-        frame_bytes = 4 * info.channels
-        block_bytes = round(BLOCK_S * info.sample_rate_hz) * frame_bytes
-        try:
-            while True:
-                data = decoder.stdout.read(block_bytes)
-                data = data[: len(data) // frame_bytes * frame_bytes]
-                if not data:
-                    break
-                yield np.frombuffer(data, "<f4").reshape(-1, info.channels)
-            if decoder.wait() != 0:
-                complaints.seek(0)
-                raise AudioError(f"{path}: corrupt: ffmpeg stopped: {_last_line(path, complaints.read())}")
-        finally:  # also when the reader of this generator goes away in the middle
-            decoder.kill()
-            decoder.stdout.close()
-            decoder.wait()
-
-
-def _last_line(path: str, text: bytes) -> str:
-    """The last line of what a program printed on stderr, without the path that stands in our message already."""
-    lines = text.decode(errors="surrogateescape").replace(f"file:{path}: ", "").strip().splitlines()
-    return lines[-1] if lines else ""

@@ -1,10 +1,13 @@
-"""The voice activity engines `ten` and `silero` behind one call: blocks of samples in, segments of speech out."""
+"""The voice activity engines `ten` and `silero` behind one call: blocks of samples in, segments of speech
+out.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from media import segments, silero, ten
 from media.audio import SAMPLE_RATE
@@ -14,11 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 ENGINES = ("ten", "silero")
-# Both engines lag: on clean synthetic speech in faint noise ten is 20 ms late at onsets and 57 ms at ends, silero
-# 4 and 70 ms (medians). 32 ms is about the middle; on labelled recordings F1 is flat from 16 to 64 ms around it.
+# Both engines lag: on clean synthetic speech in faint noise ten is 20 ms late at onsets and 57 ms at ends,
+# silero 4 and 70 ms (medians). 32 ms is about the middle; on labelled recordings F1 is flat from 16 to 64 ms
+# around it.
 OFFSET_MS = 32.0
 LEVEL_FRAME = 256  # samples over which the level is measured
-LEVEL_PERCENTILE = 95.0  # of the frames' levels: that of the loud syllables, whatever share of the file is silent
+LEVEL_PERCENTILE = (
+    95.0  # of the frames' levels: that of the loud syllables, whatever share of the file is silent
+)
 
 
 class Engine(NamedTuple):
@@ -27,7 +33,7 @@ class Engine(NamedTuple):
     name: str
     hop: int
     model: Any
-    speech_probabilities: Callable[[Any, Iterable[np.ndarray]], "tuple[np.ndarray, int]"]
+    speech_probabilities: Callable[[Any, Iterable[np.ndarray]], tuple[np.ndarray, int]]
 
 
 def load_engine(name: str) -> Engine:
@@ -43,7 +49,9 @@ def check_engine(name: str) -> str:
         return f"ten-vad {importlib.metadata.version('ten-vad')}"
     silero.find_model()
     if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError("engine silero: onnxruntime is not installed here; `pip install onnxruntime==1.31.1`")
+        raise EngineError(
+            "engine silero: onnxruntime is not installed here; `pip install onnxruntime==1.31.1`"
+        )
     return f"silero-vad {importlib.metadata.version('silero-vad')}"
 
 

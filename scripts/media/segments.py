@@ -1,7 +1,8 @@
 """Stretches of speech: from probabilities a frame to segments, their statistics, and points to cut at.
 
-A segment is (start_s, end_s), seconds from the start of the recording; lists are sorted and do not overlap. The order
-of the rules is fixed: threshold → shift by the engine's delay → merge over short silences → drop short speech → pad.
+A segment is (start_s, end_s), seconds from the start of the recording; lists are sorted and do not overlap.
+The order of the rules is fixed: threshold → shift by the engine's delay → merge over short silences → drop
+short speech → pad.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Segment = tuple  # (start_s, end_s)
 
 
 class Rules(NamedTuple):
-    """What turns probabilities into segments. Seconds, but for `threshold` (0 to 1) and `merge_decay` (a ratio)."""
+    """What turns probabilities into segments. Seconds, but for `threshold` (0 to 1) and `merge_decay` (a
+    ratio).
+    """
 
     threshold: float = 0.5
     offset_s: float = 0.032  # how much earlier than the engine says speech starts and ends
@@ -29,11 +32,14 @@ class Rules(NamedTuple):
     min_speech_s: float = 0.1  # shorter speech is silence
     pad_s: float = 0.0  # added on both sides of every segment
     merge_max_s: float | None = None  # adaptive merge: silences up to this after very short speech …
-    merge_decay: float = 0.1  # … and less by this much a second of the speech before; never under min_silence_s
+    merge_decay: float = (
+        0.1  # … and less by this much a second of the speech before; never under min_silence_s
+    )
 
 
 def find_segments(probabilities: np.ndarray, hop: int, n_samples: int, rules: Rules) -> list[Segment]:
-    """Segments of speech in a recording of `n_samples` at 16 kHz, from probabilities (frames,) of `hop` samples each.
+    """Segments of speech in a recording of `n_samples` at 16 kHz, from probabilities (frames,) of `hop`
+    samples each.
 
     Times are rounded to milliseconds and lie within the recording.
     """
@@ -50,14 +56,17 @@ def find_segments(probabilities: np.ndarray, hop: int, n_samples: int, rules: Ru
     long_enough = [(s, e) for s, e in merged if e - s >= rules.min_speech_s]
     padded = _within([(s - rules.pad_s, e + rules.pad_s) for s, e in long_enough], duration_s)
     joined = merge_short_silences(padded, Rules(min_silence_s=0.0))  # padding can make neighbours overlap
-    return [(round(s, 3), min(round(e, 3), int(duration_s * 1000) / 1000)) for s, e in joined if e - s >= 0.001]
+    return [
+        (round(s, 3), min(round(e, 3), int(duration_s * 1000) / 1000)) for s, e in joined if e - s >= 0.001
+    ]
 
 
 def merge_short_silences(segments: list[Segment], rules: Rules) -> list[Segment]:
     """Join segments with too little silence between them (also those that touch or overlap).
 
     Too little is less than `min_silence_s`; with the adaptive rule (`merge_max_s`), less than
-    max(min_silence_s, merge_max_s - merge_decay * seconds of the speech before). Source: AMELA's later vad.py.
+    max(min_silence_s, merge_max_s - merge_decay * seconds of the speech before). Source: AMELA's later
+    vad.py.
     """
     merged: list[Segment] = []
     for start, end in segments:
@@ -81,16 +90,20 @@ def _within(segments: list[Segment], duration_s: float) -> list[Segment]:
 
 
 def silences(segments: list[Segment], duration_s: float) -> list[Segment]:
-    """The stretches between the segments, before the first and after the last; those of no length are left out."""
+    """The stretches between the segments, before the first and after the last; those of no length are left
+    out.
+    """
     borders = [0.0, *(time for segment in segments for time in segment), duration_s]
     return [(s, e) for s, e in zip(borders[::2], borders[1::2]) if e - s >= 0.001]
 
 
 def split_points(segments: list[Segment], duration_s: float) -> list[int]:
-    """Where a long recording can be cut, as indices of 16 ms frames; empty under 30 s. Source: AMELA's later rule.
+    """Where a long recording can be cut, as indices of 16 ms frames; empty under 30 s. Source: AMELA's later
+    rule.
 
-    Every 30 s after the last cut: the middle of the longest silence of at least 0.3 s within 5 s of there, else the
-    middle of the next such silence. Silence before the first and after the last speech does not count.
+    Every 30 s after the last cut: the middle of the longest silence of at least 0.3 s within 5 s of there,
+    else the middle of the next such silence. Silence before the first and after the last speech does not
+    count.
     """
     if duration_s < SPLIT_EVERY_S:
         return []
@@ -101,7 +114,9 @@ def split_points(segments: list[Segment], duration_s: float) -> list[int]:
         low_s, high_s = target_s - SPLIT_WINDOW_S, target_s + SPLIT_WINDOW_S
         near = [(max(s, low_s), min(e, high_s)) for s, e in pauses if s < high_s and e > low_s]
         near = [(s, e) for s, e in near if e - s >= SPLIT_SILENCE_S - 1e-9]
-        later = [(s, e) for s, e in pauses if s >= high_s - SPLIT_SILENCE_S and (not cuts_s or s > cuts_s[-1])]
+        later = [
+            (s, e) for s, e in pauses if s >= high_s - SPLIT_SILENCE_S and (not cuts_s or s > cuts_s[-1])
+        ]
         if near:
             start_s, end_s = max(near, key=lambda pause: pause[1] - pause[0])
         elif later:

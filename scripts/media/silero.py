@@ -1,15 +1,17 @@
-"""Silero VAD: probability of speech a 32 ms frame, by onnxruntime over the model inside the `silero-vad` wheel.
+"""Silero VAD: probability of speech a 32 ms frame, by onnxruntime over the model inside the `silero-vad`
+wheel.
 
-MIT licence. `silero_vad_16k_sequence.onnx` takes a whole stretch of frames in one call (about 3 times the speed of a
-call a frame, same numbers bit for bit); its recurrent state is handed from block to block, so any length of file
-runs in the same memory. The wheel's Python code, which wants torch, is never imported.
+MIT licence. `silero_vad_16k_sequence.onnx` takes a whole stretch of frames in one call (about 3 times the
+speed of a call a frame, same numbers bit for bit); its recurrent state is handed from block to block, so any
+length of file runs in the same memory. The wheel's Python code, which wants torch, is never imported.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING, Any, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from media.errors import EngineError
 
@@ -58,7 +60,9 @@ def speech_probabilities(session: Any, blocks: Iterable[np.ndarray]) -> tuple[np
 
     state = {"h": np.zeros(STATE_SHAPE, np.float32), "c": np.zeros(STATE_SHAPE, np.float32)}
     parts: list[np.ndarray] = []
-    rest = np.zeros(CONTEXT, np.float32)  # the context of the next frame, then samples that do not fill one yet
+    rest = np.zeros(
+        CONTEXT, np.float32
+    )  # the context of the next frame, then samples that do not fill one yet
     n_samples = 0
     for block in blocks:
         n_samples += len(block)

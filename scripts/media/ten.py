@@ -1,9 +1,10 @@
 """TEN-VAD: probability of speech a 16 ms frame, by ctypes over the library inside the `ten-vad` wheel.
 
 Its licence is Apache-2.0 with added conditions (no competing offers, own applications only): not open source.
-Facts this file stands on, all measured: the native code carries state over calls, so every file gets a fresh handle;
-it reads a raw pointer, so samples must lie contiguously; a probability below 0 means that the frame is not valid;
-calling it from Python costs 2 to 4 % against a loop in C. Source of the interface: ten_vad.h in the wheel.
+Facts this file stands on, all measured: the native code carries state over calls, so every file gets a fresh
+handle; it reads a raw pointer, so samples must lie contiguously; a probability below 0 means that the frame
+is not valid; calling it from Python costs 2 to 4 % against a loop in C. Source of the interface: ten_vad.h in
+the wheel.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import importlib.util
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from media.errors import EngineError
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 HOP = 256  # samples a frame: 16 ms at 16 kHz, the size the library works in
 CXX_LIBRARIES = ("libunwind.so.1", "libc++abi.so.1", "libc++.so.1")  # in the order they need each other
 REMEDY = (
-    "install LLVM's C++ runtime: `conda install -c conda-forge libcxx` in this environment, or `apt install libc++1`, "
-    "or put libc++.so.1 and libc++abi.so.1 into {lib}; or use `--engine silero`, which needs neither"
+    "install LLVM's C++ runtime: `conda install -c conda-forge libcxx` in this environment, or `apt install "
+    "libc++1`, or put libc++.so.1 and libc++abi.so.1 into {lib}; or use `--engine silero`, which needs neither"
 )
 
 
@@ -32,13 +34,17 @@ def load() -> ctypes.CDLL:
     """The native library, with its functions declared. Raises EngineError that says what to install."""
     package = importlib.util.find_spec("ten_vad")
     if package is None or not package.submodule_search_locations:
-        raise EngineError("engine ten: the package ten-vad is not installed here; `pip install ten-vad==1.0.6.9`")
+        raise EngineError(
+            "engine ten: the package ten-vad is not installed here; `pip install ten-vad==1.0.6.9`"
+        )
     folder = package.submodule_search_locations[0]
     path = os.path.join(folder, "lib", "Linux", "x64", "libten_vad.so")
     if sys.platform == "darwin":
         path = os.path.join(folder, "lib", "macOS", "ten_vad.framework", "Versions", "A", "ten_vad")
     elif platform.machine() not in ("x86_64", "AMD64"):
-        raise EngineError(f"engine ten: no build for {platform.machine()}, only for x86_64; use `--engine silero`")
+        raise EngineError(
+            f"engine ten: no build for {platform.machine()}, only for x86_64; use `--engine silero`"
+        )
     library = _open_library(path)
     library.ten_vad_create.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_float]
     library.ten_vad_process.argtypes = [
@@ -51,8 +57,8 @@ def load() -> ctypes.CDLL:
 def _open_library(path: str) -> ctypes.CDLL:
     """Open libten_vad; where the system has no libc++, with that of the environment's own lib folder.
 
-    Always RTLD_LOCAL (ctypes' default): with RTLD_GLOBAL, LLVM's unwinder takes over the process and importing
-    onnxruntime afterwards is a segmentation fault.
+    Always RTLD_LOCAL (ctypes' default): with RTLD_GLOBAL, LLVM's unwinder takes over the process and
+    importing onnxruntime afterwards is a segmentation fault.
     """
     try:
         return ctypes.CDLL(path)
@@ -70,7 +76,8 @@ def _open_library(path: str) -> ctypes.CDLL:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples (n,) in [-1, 1] → contiguous int16 (n,); what exceeds the range is clipped, never wrapped.
+    """Float samples (n,) in [-1, 1] → contiguous int16 (n,); what exceeds the range is clipped, never
+    wrapped.
 
     The factor is 32768, as libsndfile divides by it: 16-bit files come out exactly as they went in.
     """
@@ -82,8 +89,8 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 def speech_probabilities(library: ctypes.CDLL, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
     """Probabilities of speech, float32 of shape (frames,), and the number of samples that came in.
 
-    `blocks` are float samples of one file, 16 kHz mono, in order. The last frame is padded with zeros. A frame that
-    the library calls invalid gets probability 0.
+    `blocks` are float samples of one file, 16 kHz mono, in order. The last frame is padded with zeros. A
+    frame that the library calls invalid gets probability 0.
     """
     import numpy as np
 
@@ -103,14 +110,16 @@ def speech_probabilities(library: ctypes.CDLL, blocks: Iterable[np.ndarray]) -> 
             parts.append(_process(library, handle, samples[:whole]))
             rest = samples[whole:]
         if len(rest):
-            parts.append(_process(library, handle, np.concatenate((rest, np.zeros(HOP - len(rest), np.int16)))))
+            parts.append(
+                _process(library, handle, np.concatenate((rest, np.zeros(HOP - len(rest), np.int16))))
+            )
     finally:
         library.ten_vad_destroy(ctypes.byref(handle))
     return np.concatenate(parts) if parts else np.zeros(0, np.float32), n_samples
 
 
 def _process(library: ctypes.CDLL, handle: ctypes.c_void_p, samples: np.ndarray) -> np.ndarray:
-    """Probabilities (frames,) of contiguous int16 samples (frames * HOP,). Raw addresses: no object a frame."""
+    """Probabilities (frames,) of contiguous int16 samples (frames * HOP,). Raw addresses make no objects."""
     import numpy as np
 
     frames = len(samples) // HOP

@@ -109,7 +109,7 @@ def _settled_before(
 
 
 def _files_of_shard(folder: Path, deal: Deal, shard: int | None, redo: bool) -> Iterator[Path]:
-    """Yield the result files of a shard; merged ones only where the manifest's field does not tell the same."""
+    """Yield the result files of a shard; merged ones only where the field in the manifest tells less."""
     for path in result_files(folder):
         if path.name.startswith("merged"):
             if redo:

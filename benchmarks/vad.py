@@ -31,12 +31,14 @@ C_LOOP = r"""
 #include <stdlib.h>
 #include <stddef.h>
 #include <stdint.h>
-int ten_vad_create(void **, size_t, float); int ten_vad_process(void *, const int16_t *, size_t, float *, int *);
+int ten_vad_create(void **, size_t, float);
+int ten_vad_process(void *, const int16_t *, size_t, float *, int *);
 int ten_vad_destroy(void **);
 int speech(const int16_t *samples, long frames, float *probabilities, int *flags) {
     void *handle = NULL;
     if (ten_vad_create(&handle, 256, 0.5f)) return 1;
-    for (long i = 0; i < frames; i++) ten_vad_process(handle, samples + 256 * i, 256, probabilities + i, flags + i);
+    for (long i = 0; i < frames; i++)
+        ten_vad_process(handle, samples + 256 * i, 256, probabilities + i, flags + i);
     return ten_vad_destroy(&handle);
 }
 int main(int count, char **words) { /* PART PARTS FILE…: every PARTS-th file, from PART on */
@@ -78,7 +80,8 @@ def main() -> None:
         sources = [path for path, _ in labelled_files(folder)]
         corpora = {length_s: make_corpus(folder / f"files_{length_s}s", sources, length_s, args.minutes * 60)
                    for length_s in (10, 2)}  # fmt: skip
-        stages(folder, loop, corpora, args.rounds)
+        for length_s, paths in corpora.items():
+            stages(folder, loop, paths, length_s, args.rounds)
         engines(loop, corpora[10], args.rounds)
         accuracy(folder)
 
@@ -90,13 +93,13 @@ def compile_loop(folder: Path) -> Path:
     library = Path(importlib.util.find_spec("ten_vad").submodule_search_locations[0]) / "lib/Linux/x64"
     (folder / "loop.c").write_text(C_LOOP)
     for target, flags in (("loop", []), ("loop.so", ["-shared", "-fPIC"])):
-        subprocess.run(["gcc", "-O2", *flags, "-o", folder / target, folder / "loop.c", f"-L{library}", "-lten_vad",
-                        f"-Wl,-rpath,{library}", "-Wl,--allow-shlib-undefined"], check=True)  # fmt: skip
+        links = [f"-L{library}", "-lten_vad", f"-Wl,-rpath,{library}", "-Wl,--allow-shlib-undefined"]
+        subprocess.run(["gcc", "-O2", *flags, "-o", folder / target, folder / "loop.c", *links], check=True)
     return folder / "loop"
 
 
 def make_corpus(folder: Path, sources: Sequence[Path], length_s: int, total_s: float) -> list[str]:
-    """16 kHz 16-bit WAV files of `length_s` seconds, cut one after the other from the sources; their paths."""
+    """16 kHz 16-bit WAV files of `length_s` seconds, cut from the sources in turn; their paths."""
     speech = b""
     for source in sources:
         with wave.open(str(source)) as file:
@@ -113,37 +116,38 @@ def make_corpus(folder: Path, sources: Sequence[Path], length_s: int, total_s: f
     return paths
 
 
-def stages(folder: Path, loop: Path, corpora: dict[int, list[str]], rounds: int) -> None:
+def stages(folder: Path, loop: Path, paths: Sequence[str], length_s: int, rounds: int) -> None:
     """The whole stage, folder to manifest, as a user runs it: start-up, reading, table and merge included."""
-    for length_s, paths in corpora.items():
-        audio_s = length_s * len(paths)
-        cases: dict[str, Callable[[], Run]] = {
-            "C loop, 1 process": lambda: run_command([loop, 0, 1, *paths]),
-            "vad.py, 1 worker": lambda: stage(folder, paths, "--workers", 1),
-            "C loop, 2 processes": lambda: c_loop_twice(loop, paths),
-            "vad.py, 2 workers": lambda: stage(folder, paths, "--workers", 2),
-            "vad.py --engine silero, 1 worker": lambda: stage(
-                folder, paths, "--workers", 1, "--engine", "silero"
-            ),
-            "vad.py --engine silero, 2 workers": lambda: stage(
-                folder, paths, "--workers", 2, "--engine", "silero"
-            ),
-            "naive script": lambda: run_command([sys.executable, "-c", NAIVE, *paths]),
-        }
-        runs = compare(cases, rounds)
-        base = runs["C loop, 1 process"]
-        print_table(
-            f"Whole stage, {len(paths)} WAV files of {length_s} s (speed against the C loop on 1 process)",
-            ["", "wall s", "CPU s", "x real time", "files/s", "speed, wall", "speed, CPU", "peak MB"],
-            [[name, f"{run.wall_s:.2f}", f"{run.cpu_s:.2f}", f"{audio_s / run.wall_s:.0f}",
-              f"{len(paths) / run.wall_s:.0f}", f"{base.wall_s / run.wall_s:.2f}", f"{base.cpu_s / run.cpu_s:.2f}",
-              f"{run.peak_mb:.0f}"] for name, run in runs.items()],
-        )  # fmt: skip
-        ours = runs["vad.py, 1 worker"].wall_s / runs["vad.py, 2 workers"].wall_s
-        bare = base.wall_s / runs["C loop, 2 processes"].wall_s
-        naive = runs["naive script"].wall_s / runs["vad.py, 2 workers"].wall_s
-        print(f"two cores: C loop {bare:.2f} x, vad.py {ours:.2f} x: {ours / bare:.2f} of it (wanted 0.9); "
-              f"files/s {naive:.2f} x the naive script's")  # fmt: skip
+    audio_s = length_s * len(paths)
+    silero = ("--engine", "silero")
+    cases: dict[str, Callable[[], Run]] = {
+        "C loop, 1 process": lambda: run_command([loop, 0, 1, *paths]),
+        "vad.py, 1 worker": lambda: stage(folder, paths, "--workers", 1),
+        "C loop, 2 processes": lambda: c_loop_twice(loop, paths),
+        "vad.py, 2 workers": lambda: stage(folder, paths, "--workers", 2),
+        "vad.py --engine silero, 1 worker": lambda: stage(folder, paths, "--workers", 1, *silero),
+        "vad.py --engine silero, 2 workers": lambda: stage(folder, paths, "--workers", 2, *silero),
+        "naive script": lambda: run_command([sys.executable, "-c", NAIVE, *paths]),
+    }
+    runs = compare(cases, rounds)
+    base = runs["C loop, 1 process"]
+    rows = []
+    for name, run in runs.items():
+        speeds = [f"{audio_s / run.wall_s:.0f}", f"{len(paths) / run.wall_s:.0f}"]
+        ratios = [f"{base.wall_s / run.wall_s:.2f}", f"{base.cpu_s / run.cpu_s:.2f}", f"{run.peak_mb:.0f}"]
+        rows.append([name, f"{run.wall_s:.2f}", f"{run.cpu_s:.2f}", *speeds, *ratios])
+    print_table(
+        f"Whole stage, {len(paths)} WAV files of {length_s} s (speed against the C loop on 1 process)",
+        ["", "wall s", "CPU s", "x real time", "files/s", "speed, wall", "speed, CPU", "peak MB"],
+        rows,
+    )
+    ours = runs["vad.py, 1 worker"].wall_s / runs["vad.py, 2 workers"].wall_s
+    bare = base.wall_s / runs["C loop, 2 processes"].wall_s
+    naive = runs["naive script"].wall_s / runs["vad.py, 2 workers"].wall_s
+    print(
+        f"two cores: C loop {bare:.2f} x, vad.py {ours:.2f} x: {ours / bare:.2f} of it (wanted 0.9); "
+        f"files/s {naive:.2f} x the naive script's"
+    )
 
 
 def stage(folder: Path, paths: Sequence[str], *options: object) -> Run:
@@ -174,8 +178,8 @@ def engines(loop: Path, paths: Sequence[str], rounds: int) -> None:
         for samples in ints:
             frames = len(samples) // 256
             probabilities, flags = np.empty(frames, np.float32), np.empty(frames, np.int32)
-            bare.speech(*(ctypes.c_void_p(array.ctypes.data) if not isinstance(array, int) else ctypes.c_long(array)
-                          for array in (samples, frames, probabilities, flags)))  # fmt: skip
+            addresses = [ctypes.c_void_p(array.ctypes.data) for array in (samples, probabilities, flags)]
+            bare.speech(addresses[0], ctypes.c_long(frames), *addresses[1:])
 
     def wheel() -> None:
         from ten_vad import TenVad
@@ -195,12 +199,16 @@ def engines(loop: Path, paths: Sequence[str], rounds: int) -> None:
     runs = compare({name: lambda call=call: time_call(call) for name, call in cases.items()}, rounds)
     seconds = sum(map(len, floats)) / 16_000
     base, ours = runs["ten: bare C loop"], runs["ten: ours"]
+    rows = []
+    for name, run in runs.items():
+        ratios = [base.wall_s / run.wall_s, base.cpu_s / run.cpu_s, ours.cpu_s / run.cpu_s]
+        speed = [f"{run.wall_s:.3f}", f"{run.cpu_s:.3f}", f"{seconds / run.wall_s:.0f}"]
+        rows.append([name, *speed, *(f"{value:.2f}" for value in ratios)])
     print_table(
         f"Engines alone, one thread, {seconds:.0f} s of audio in memory",
-        ["", "wall s", "CPU s", "x real time", "speed, C loop = 1", "the same, CPU", "ten = 1, CPU"],
-        [[name, f"{run.wall_s:.3f}", f"{run.cpu_s:.3f}", f"{seconds / run.wall_s:.0f}", f"{base.wall_s / run.wall_s:.2f}",
-          f"{base.cpu_s / run.cpu_s:.2f}", f"{ours.cpu_s / run.cpu_s:.2f}"] for name, run in runs.items()],
-    )  # fmt: skip
+        ["", "wall s", "CPU s", "x real time", "speed, C loop = 1", "the same, CPU", "ten: ours = 1, CPU"],
+        rows,
+    )
 
 
 def per_frame_silero(samples: object, cache: dict[str, object] = {}) -> None:  # noqa: B006 (made once, outside the timing)
@@ -226,27 +234,24 @@ def accuracy(folder: Path) -> None:
     """F1 on a 10 ms grid at vad.py's defaults, and what is found in files without speech."""
     from media import engines as vad_engines
     from media.audio import stream_mono
-    from media.segments import Rules
 
-    rows, kind = (
-        [],
-        "15 labelled real recordings" if real_speech() else "synthetic speech (no real recordings here)",
-    )
+    real = real_speech()
+    noise = sorted((real / "noise").glob("*.wav")) if real else []
+    rows = []
     for name in vad_engines.ENGINES:
         engine = vad_engines.load_engine(name)
-
-        def find(path: Path, rules: Rules = Rules(), engine: object = engine) -> list[tuple[float, float]]:
-            speech, _ = vad_engines.find_speech(engine, stream_mono(path), rules)
-            return [(part["start_s"], part["end_s"]) for part in speech]
-
         for label, rules in variants():
-            pairs = [(find(path, rules), true) for path, true in labelled_files(folder)]
-            rows.append([f"{name}, {label}", f"{frame_f1(pairs):.4f}"])
-        noise = sorted((real_speech() / "noise").glob("*.wav")) if real_speech() else []
-        for path in noise:
-            found_s = sum(end_s - start_s for start_s, end_s in find(path))
-            rows.append([f"{name}, speech found in {path.name} (no speech in it)", f"{found_s:.2f} s"])
-    print_table(f"Accuracy: {kind}", ["", "frame F1"], rows)
+            pairs = []
+            for path, true in [*labelled_files(folder), *((path, []) for path in noise)]:
+                speech, _ = vad_engines.find_speech(engine, stream_mono(path), rules)
+                pairs.append(([(part["start_s"], part["end_s"]) for part in speech], true))
+            voiced = pairs[: len(pairs) - len(noise)]
+            false_s = [sum(end_s - start_s for start_s, end_s in found) for found, _ in pairs[len(voiced) :]]
+            rows.append(
+                [f"{name}, {label}", f"{frame_f1(voiced):.4f}", *(f"{value:.2f}" for value in false_s)]
+            )
+    kind = "labelled real recordings" if real else "synthetic speech (no real recordings here)"
+    print_table(f"Accuracy: {kind}", ["", "frame F1", *(f"s found in {path.name}" for path in noise)], rows)
 
 
 def variants() -> Iterator[tuple[str, object]]:

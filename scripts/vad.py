@@ -165,6 +165,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_manifest(args: argparse.Namespace) -> int:
     """Add the speech to a manifest, as an ordinary map stage; a run of one process writes the table too."""
+    if not os.path.exists(args.manifest):
+        raise CallError(f"{args.manifest}: no such file or folder; wanted a folder of audio or a manifest")
     if args.manifest.lower().endswith(AUDIO_SUFFIXES) and os.path.isfile(args.manifest):
         raise CallError(
             f"{args.manifest}: found an audio file, wanted a folder or a manifest: "
@@ -189,8 +191,9 @@ def run_folder(args: argparse.Namespace) -> int:
     folder = args.manifest
     if slurm.in_batch_job() and slurm.here().is_array:
         raise CallError(
-            f"{folder}: an array over a folder would list it once a task; use one task: `sbatch slurm/vad.slurm "
-            f"{shlex.quote(folder)}`; or list it first: `python scripts/manifest_tools.py convert "
+            f"{folder}: an array over a folder would list it once a task; use one task: `sbatch "
+            f"slurm/vad.slurm {shlex.quote(folder)}`; or list it first: `python scripts/manifest_tools.py "
+            "convert "
             f"{shlex.quote(folder)} metadata/NAME.json`, then `sbatch --array=0-15 slurm/vad.slurm "
             "metadata/NAME.json`"
         )

@@ -26,7 +26,7 @@ HOP = 256  # samples a frame: 16 ms at 16 kHz, the size the library works in
 CXX_LIBRARIES = ("libunwind.so.1", "libc++abi.so.1", "libc++.so.1")  # in the order they need each other
 REMEDY = (
     "install LLVM's C++ runtime: `conda install -c conda-forge libcxx` in this environment, or `apt install "
-    "libc++1`, or put libc++.so.1 and libc++abi.so.1 into {lib}; or use `--engine silero`, which needs neither"
+    "libc++1`, or put libc++.so.1 and libc++abi.so.1 into {lib}; or use `--engine silero`, which needs none"
 )
 
 
@@ -63,7 +63,7 @@ def _open_library(path: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(path)
     except OSError as error:
-        if "libc++" not in str(error) and "libunwind" not in str(error):
+        if path in str(error):  # else it is one of the libraries that this one needs
             raise EngineError(f"engine ten: {error}; reinstall: `pip install ten-vad==1.0.6.9`") from error
     lib = os.path.join(sys.prefix, "lib")
     for name in CXX_LIBRARIES:

@@ -2,8 +2,9 @@
 
     python scripts/local_sbatch.py --array=0-15%4 slurm/asr.slurm metadata/corpus.json
 
-Ctrl-C (or TERM) stops the tasks as `scancel` does, a second one kills them; USR1 asks them to save and start again, as SLURM
-does before the time limit. The same command again goes on where this one stopped. The status is the highest of all tasks.
+Ctrl-C (or TERM) stops the tasks as `scancel` does, a second one kills them; USR1 asks them to save and start
+again, as SLURM does before the time limit. The same command again goes on where this one stopped. The status
+is the highest of all tasks.
 """
 
 from __future__ import annotations
@@ -77,9 +78,8 @@ class Runner:
                 task.restarts += 1
                 self.waiting.append(task)
                 return
-        _print(
-            f"task {task.name} {task.state}, status {task.status}, {task.seconds:.1f} s{_last_error(task)}"
-        )
+        name = "job" if task.index is None else f"task {task.index}"
+        _print(f"{name} {task.state}, status {task.status}, {task.seconds:.1f} s{_last_error(task)}")
 
     def _forward(self, number: int) -> None:
         if number == signal.SIGUSR1:
@@ -118,7 +118,7 @@ def _print(line: str) -> None:
 
 
 def _show_status(job: Job, running: list[Task]) -> None:
-    """On a terminal, keep one line current: how many tasks ended, and the last log line of the one that runs longest."""
+    """On a terminal, keep one line current: tasks that ended, and the end of the log that runs longest."""
     if not (sys.stdout.isatty() and running) or time.monotonic() % 1 > POLL_S:
         return
     ended = sum(task.status is not None for task in job.tasks)
@@ -136,14 +136,10 @@ def _print_table(job: Job) -> None:
         print(f"{'task':>5}  {'state':<11} {'status':>6} {'restarts':>8} {'time_s':>8}  log")
         for task in rows:
             status = "-" if task.status is None else task.status
-            print(
-                f"{task.name:>5}  {task.state:<11} {status:>6} {task.restarts:>8} {task.seconds:>8.1f}  {task.out}"
-            )
-    counts = Counter(task.state for task in job.tasks)
-    print(
-        f"{job.name} {job.id}: " + ", ".join(f"{count} {state}" for state, count in counts.items()),
-        flush=True,
-    )
+            numbers = f"{status:>6} {task.restarts:>8} {task.seconds:>8.1f}"
+            print(f"{task.name:>5}  {task.state:<11} {numbers}  {task.out}")
+        counts = Counter(task.state for task in job.tasks)
+        print(", ".join(f"{count} {state}" for state, count in counts.items()), flush=True)
 
 
 def main() -> int:
@@ -171,10 +167,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="local_sbatch_") as spool:
         job = Job(args.batch_file, arguments, options, Path(spool))
         logs = sorted({str(path) for path in (job.tasks[0].out, job.tasks[0].err)})
-        print(
-            f"{job.name} {job.id}: {len(job.tasks)} task(s), {job.at_once} at a time; logs: {' '.join(logs)}",
-            flush=True,
-        )
+        what = f"{len(job.tasks)} tasks, {job.at_once} at a time; " if len(job.tasks) > 1 else ""
+        print(f"{job.name} {job.id}: {what}logs: {' '.join(logs)}", flush=True)
         Runner(job).run()
         _print_table(job)
     return max(75 if task.status is None else task.status for task in job.tasks)

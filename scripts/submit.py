@@ -1,12 +1,13 @@
-"""Submit a whole workflow: each step as a job that waits for the one before. Run again, it does only what is missing.
+"""Submit a whole workflow: each step is a job that waits for the one before. Again, it does what is missing.
 
-    python scripts/submit.py corpus /data/corpus                  VAD → ASR (array) → merge → export → report
+    python scripts/submit.py corpus /data/corpus              VAD → ASR (array) → merge → export → report
     python scripts/submit.py corpus /data/corpus --shards 64 --at-once 8 --snapshot
-    python scripts/submit.py asr metadata/corpus.json --asr-args "--backend nemo --model nvidia/parakeet-tdt-0.6b-v2"
-    python scripts/submit.py corpus /data/corpus --dry-run         prints the sbatch lines, which is a script you can run
+    python scripts/submit.py asr metadata/corpus.json --asr-args "--backend pocketsphinx"
+    python scripts/submit.py corpus /data/corpus --dry-run    the sbatch lines, which are a script you can run
 
-Arguments of one step's script: --STEP-args "…"; of its sbatch: --STEP-sbatch "--time=1-0 --partition=gpu". Where there is no
-sbatch, the same batch files run here, one step after the other. Steps that ran out of time or memory get more.
+Arguments of a step's script: --STEP-args "…"; of its sbatch: --STEP-sbatch "--time=1-0 --partition=gpu".
+Where there is no sbatch, the same batch files run here, one step after the other. Steps that ran out of time
+or memory get more of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from amela.cli import Parser, parser, positive
 from amela.errors import CallError, run_main
-from amela.submission import Submission
+from amela.submission import Plan, Submission
 from amela.workflow import Step, Wish, folder_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,7 +53,7 @@ AFTER_ASR = (
 )
 WORKFLOWS = {
     "corpus": (
-        Step("vad", "{source} {stem}", makes="{manifest}"),
+        Step("vad", "{folder} {stem}", makes="{manifest}"),
         Step("asr", "{manifest} {field_flag}", stage="asr", after_ok=("vad",)),
         Step("merge", "--manifest {manifest} --stage asr {field_flag}", merges="asr", after_any=("asr",)),
         *AFTER_ASR,
@@ -113,10 +114,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def joined(words: list[str]) -> list[str]:
-    """Return the words with `--asr-args --timestamps` as one, since argparse takes the second for a flag of ours."""
+    """Return the words with `--asr-args --timestamps` as one: argparse takes the second for a flag of ours."""
     whole: list[str] = []
     for word in words:
-        if whole and re.fullmatch(r"--\w+[-_](args|sbatch)", whole[-1]):
+        if whole and re.fullmatch(r"--[\w-]+[-_](args|sbatch)", whole[-1]):
             whole[-1] += f"={word}"
         else:
             whole.append(word)
@@ -138,27 +139,36 @@ def site_environment() -> dict[str, str]:
 
 
 def places(args: argparse.Namespace) -> dict[str, str]:
-    """Return what stands in the steps' arguments: source, manifest, its path without ending, and its name."""
+    """Return what stands in the steps' arguments: the folder, the manifest, its path without ending, …."""
+    source = Path(args.source)
     if args.workflow in FROM_FOLDER:
-        if not Path(args.source).is_dir():
-            raise CallError(
-                f"{args.source}: no such folder; wanted a folder of audio (a manifest: `submit.py asr MANIFEST`)"
-            )
+        if not source.is_dir():
+            manifest = "; for a manifest: `submit.py asr MANIFEST`" if source.exists() else ""
+            raise CallError(f"{source}: no such folder; wanted a folder of audio{manifest}")
         stem = f"metadata/{args.name or folder_name(args.source)}"
-        manifest = f"{stem}.json"
     else:
-        if not Path(args.source).is_file():
-            raise CallError(f"{args.source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
+        if not source.is_file():
+            raise CallError(f"{source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
         stem = args.source.removesuffix(".json")
-    manifest = f"{stem}.json" if args.workflow == "corpus" else args.source
+    folder = os.path.abspath(args.source) if args.workflow in FROM_FOLDER else ""
     return {
-        "source": os.path.abspath(args.source),
-        "manifest": manifest,
+        "folder": folder,
+        "manifest": f"{stem}.json" if folder else args.source,
         "stem": stem,
         "name": Path(stem).name,
         "field": args.field or "",
         "field_flag": f"--field={args.field}" if args.field else "",
     }
+
+
+def wishes(args: argparse.Namespace) -> dict[str, Wish]:
+    """Return what --STEP-args and --STEP-sbatch say, by the steps' names."""
+    given = {name: value for name, value in vars(args).items() if name.endswith(("_args", "_sbatch"))}
+    found = {}
+    for step in WORKFLOWS[args.workflow]:
+        prefix = step.flag.replace("-", "_")
+        found[step.name] = Wish(shlex.split(given[f"{prefix}_args"]), shlex.split(given[f"{prefix}_sbatch"]))
+    return found
 
 
 def main() -> int:
@@ -168,19 +178,12 @@ def main() -> int:
         raise CallError(f"{Path.cwd()} is not the repository; type: cd {shlex.quote(str(REPOSITORY))}")
     if not Path("logs").is_dir():
         raise CallError(
-            f"no folder logs/ in {Path.cwd()}: SLURM would let every job fail without a word; type: mkdir logs"
+            f"no folder logs/ in {REPOSITORY}: every job would fail without a word; type: mkdir logs"
         )
+    on_cluster = shutil.which("sbatch") is not None
     steps = WORKFLOWS[args.workflow]
-    wishes = {
-        step.name: Wish(
-            shlex.split(getattr(args, f"{step.flag}_args")), shlex.split(getattr(args, f"{step.flag}_sbatch"))
-        )
-        for step in steps
-    }
-    submission = Submission(
-        steps, places(args), wishes, site_environment(), on_cluster=shutil.which("sbatch") is not None
-    )
-    return submission.go(args)
+    plan = Plan(steps, places(args), wishes(args), site_environment(), on_cluster)
+    return Submission(plan).go(args)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A real multi-node SLURM cluster on this machine, for tests and for trying things out. Needs no root, no systemd, no network.
+"""A real multi-node SLURM cluster on this machine, for tests and to try things out: no root, no systemd, no network.
 
-`python tests/cluster.py --nodes 4` starts one in the foreground and prints the line that lets sbatch, squeue … talk to it.
+`python tests/cluster.py --nodes 4` starts one in the foreground and prints the line by which sbatch, squeue … find it.
 
-Each node lives in its own PID, UTS and mount namespaces: it has its own host name, and killing it is a power cut. Where unshare
-is forbidden (some containers) the nodes are plain daemons. Everything dies with the process that started it (PDEATHSIG).
+Each node lives in its own PID, UTS and mount namespaces: it has its own host name, and killing it is a power cut.
+Where unshare is forbidden (some containers) the nodes are plain daemons. Everything dies with the process that
+started it (PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from typing_extensions import Self
@@ -71,17 +73,19 @@ MailProg=/bin/true
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/log/jobcomp.log
 """
-NODE_LINE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=512000 Gres=gpu:4 State=UNKNOWN\n"
+NODE_CONF = """\
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=512000 Gres=gpu:4
+"""
 
 
 def missing_binaries() -> list[str]:
-    """The names of the programs that a cluster needs and that are not on PATH (Debian keeps the daemons in /usr/sbin)."""
+    """The names of the programs that a cluster needs and that are neither on PATH nor in /usr/sbin."""
     os.environ["PATH"] = os.environ["PATH"] + os.pathsep + "/usr/sbin" + os.pathsep + "/sbin"
     return [name for name in BINARIES if shutil.which(name) is None]
 
 
 def namespace_command() -> list[str]:
-    """The unshare call that gives a node its own PIDs, host name and mounts; empty where this machine forbids it."""
+    """The unshare call that gives a node its own PIDs, host name and mounts; [] where that is forbidden."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
     command = ["unshare", *user, "--fork", "--pid", "--uts", "--mount", "--mount-proc", "--kill-child=KILL"]
     probe = subprocess.run([*command, "sh", "-c", "hostname probe"], capture_output=True, check=False)
@@ -105,7 +109,7 @@ def free_ports(count: int) -> int:
 
 
 class Cluster:
-    """A running cluster; `with Cluster(nodes=4) as cluster:` stops it at the end. Start it from the main thread (PDEATHSIG)."""
+    """A cluster that runs inside `with Cluster(nodes=4) as cluster:`. Start it from the main thread (PDEATHSIG)."""
 
     def __init__(self, nodes: int = 4, cpus: int = 8, max_array_size: int = 1001) -> None:
         self.names = [f"n{index}" for index in range(1, nodes + 1)]
@@ -150,7 +154,7 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a user who logged in to this cluster: nothing inherited from a job or a test runner."""
+        """The environment of a user who logged in to this cluster: nothing of a job or a test runner."""
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "AMELA", "PYTEST"))
         }
@@ -159,7 +163,7 @@ class Cluster:
     def run(
         self, *command: object, cwd: Path | None = None, check: bool = True, env: dict[str, str] | None = None
     ) -> str:
-        """Runs a client command, at most 60 s, and returns what it printed; its error text is in the exception."""
+        """Runs a client command, at most 60 s, and returns what it printed; RuntimeError with it on failure."""
         done = subprocess.run(
             [str(word) for word in command], cwd=cwd, env={**self.env, **(env or {})},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
@@ -184,7 +188,7 @@ class Cluster:
         words = self.run("scontrol", "--oneliner", "show", "job", task).split()
         return next((word.partition("=")[2] for word in words if word.startswith(name + "=")), "")
 
-    def wait(self, condition, seconds: float = 60, what: str = "the condition") -> None:  # type: ignore[no-untyped-def]
+    def wait(self, condition: Callable[[], bool], seconds: float = 60, what: str = "the condition") -> None:
         """Polls until `condition()` is true; RuntimeError with the controller's queue after `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
@@ -194,7 +198,7 @@ class Cluster:
             time.sleep(0.1)
 
     def wait_for(self, job: str, *states: str, seconds: float = 60) -> dict[str, str]:
-        """Waits until every task of a job is in one of `states` (default: any final state); returns the states."""
+        """Waits until every task of a job is in one of `states` (default: any final one); returns them."""
         final = states or (
             "COMPLETED",
             "FAILED",
@@ -208,7 +212,7 @@ class Cluster:
         return self.tasks(job)
 
     def power_cut(self, node: str) -> None:
-        """Kills a node with everything on it and tells the controller, which would else need SlurmdTimeout to notice."""
+        """Kills a node with everything on it and tells the controller, which would else wait SlurmdTimeout."""
         self.daemons.pop(node).kill()
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=power")
 
@@ -240,8 +244,9 @@ class Cluster:
     def _start_daemons(self) -> None:
         munge = self.folder / "munge"
         self.run("mungekey", "--create", f"--keyfile={munge}/key/key")
-        self._start("munged", "munged", "--force", "-F", f"--key-file={munge}/key/key", f"--socket={munge}/run/sock",
-                    f"--pid-file={munge}/run/pid", f"--log-file={munge}/log/log", f"--seed-file={munge}/key/seed")  # fmt: skip
+        files = {"key-file": "key/key", "socket": "run/sock", "pid-file": "run/pid", "log-file": "log/log"}
+        options = [f"--{name}={munge}/{path}" for name, path in {**files, "seed-file": "key/seed"}.items()]
+        self._start("munged", "munged", "--force", "-F", *options)
         self.wait_socket(munge / "run/sock")
         self._start("slurmctld", "slurmctld", "-D")
         for name in self.names:
@@ -279,15 +284,15 @@ class Cluster:
         )  # fmt: skip
         for offset, name in enumerate(self.names, start=1):
             node_host = name if self.namespaces else host
-            text += NODE_LINE.format(name=name, host=node_host, port=self.port + offset, cpus=self.cpus)
+            text += NODE_CONF.format(name=name, host=node_host, port=self.port + offset, cpus=self.cpus)
         text += f"PartitionName=main Nodes={','.join(self.names)} Default=YES MaxTime=2-0 State=UP\n"
         (self.folder / "etc/slurm.conf").write_text(text)
-        # Character devices that every machine has stand for GPUs, so that CUDA_VISIBLE_DEVICES is set as on a real node.
+        # Character devices that every machine has stand for GPUs: CUDA_VISIBLE_DEVICES is set as on a real node.
         devices = "/dev/null,/dev/zero,/dev/full,/dev/random"
         (self.folder / "etc/gres.conf").write_text(
             f"NodeName={','.join(self.names)} Name=gpu File={devices}\n"
         )
-        # Without this line slurmd 22.05 refuses to start where no cgroup is mounted or the mount is read-only.
+        # Without this slurmd 22.05 refuses to start where no cgroup is mounted or the mount is read-only.
         (self.folder / "etc/cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 
 

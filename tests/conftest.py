@@ -1,4 +1,4 @@
-"""What all tests share: the repository, a throw-away copy of it, real speech, a real SLURM cluster; no test skips on CI."""
+"""What all tests share: the repository, a throw-away copy of it, real speech, a real SLURM; nothing skips on CI."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the code as a user clones it, with the toy stage added; it is the working directory."""
+    """Return a copy of the code as a user clones it, with the toy stage; it is the working directory."""
     folder = copy_code(tmp_path / "amela")
     monkeypatch.chdir(folder)
     return folder
 
 
 def copy_code(folder: Path) -> Path:
-    """Copy what a user clones to `folder`, add the toy stage, and let this Python stand for each environment."""
+    """Copy what a user clones, add the toy stage, and let this Python stand for each environment."""
     ignore = shutil.ignore_patterns(".built", "__pycache__", "site.env")
     for name in ("scripts", "slurm", "envs"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignore)

@@ -1,6 +1,8 @@
-"""Lints the #SBATCH lines of batch files: `python tests/sbatch_lint.py slurm/*.slurm` prints file:line: complaint, status 1 if any.
+"""Lints the #SBATCH lines of batch files: prints file:line: complaint, exit status 1 if there is any.
 
-shellcheck takes #SBATCH lines for comments; what stands here is what SLURM ignores without a word, or what loses logs and work.
+    python tests/sbatch_lint.py slurm/*.slurm
+
+shellcheck takes #SBATCH lines for comments; here stands what SLURM ignores without a word, or what loses logs or work.
 """
 
 from __future__ import annotations
@@ -42,18 +44,14 @@ def complaints(path: Path) -> list[str]:
                 found.append((number, "after the first command: SLURM ignores it"))
             if "$" in line or "~" in line:
                 found.append((number, "variables and ~ are not expanded in #SBATCH lines"))
-    for option in WANTED:
-        if not re.search(rf"^--{re.escape(option)}", options, re.MULTILINE):
-            found.append((1, f"no --{option}"))
-    name = "%x_%A_%a" if "--array=" in options else "%x_%j"
+    found += [
+        (1, f"no --{option}") for option in WANTED if not re.search(f"^--{option}", options, re.MULTILINE)
+    ]
+    name = "%x_%A_%a" if "--array=" in options else "%x_%j"  # %a without an array is 4294967294
     for option, ending in (("output", "out"), ("error", "err")):
-        if f"--{option}=logs/{name}.{ending}\n" not in options:
-            found.append(
-                (
-                    1,
-                    f"wanted --{option}=logs/{name}.{ending}: sbatch makes no folders, and %a without an array is 4294967294",
-                )
-            )
+        wanted = f"--{option}=logs/{name}.{ending}"
+        if f"{wanted}\n" not in options:
+            found.append((1, f"wanted {wanted} (logs/ is in git: SLURM makes no folders)"))
     if not re.search(r'"\$@"\s*$', text):
         found.append((len(lines), 'must end in run_stage … "$@": arguments pass through untouched'))
     return [f"{path}:{number}: {complaint}" for number, complaint in found]

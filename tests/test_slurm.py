@@ -1,15 +1,12 @@
-"""The real launchers on a real SLURM cluster: arrays, throttle, signals, requeue, cancelling, a lost node, and the property."""
+"""The real launchers on a real SLURM: arrays, throttle, signals, requeue, cancelling, a lost node, the property."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,8 +14,8 @@ import pytest
 
 from amela.merge import merge
 from conftest import copy_code
+from toy import reference, results_of, write_toy_manifest
 
-RECORDS = 240
 TOY = "slurm/toy_stage.slurm"
 BEAT = {
     "AMELA_BEAT_S": "1"
@@ -30,7 +27,7 @@ def limited(cluster, tmp_path_factory):
     """Submit, before all other tests, a job that runs into its time limit; the last test looks at it."""
     folder = tmp_path_factory.mktemp("limited")
     here = copy_code(folder / "amela")
-    write_toy_manifest(here / "metadata/x.json", RECORDS)
+    write_toy_manifest(here / "metadata/x.json")
     # SLURM looks at time limits every 30 s; this asks for the signal a minute after the start.
     array = ["--array=0-1", "--time=2", "--signal=B:USR1@60", "--nodelist=n4"]
     return here, cluster.sbatch(*array, TOY, "metadata/x.json", "--seconds=0.8", cwd=here)
@@ -39,30 +36,8 @@ def limited(cluster, tmp_path_factory):
 @pytest.fixture
 def here(checkout, limited):
     """A checkout with a manifest of 240 texts, three of which are bad records."""
-    write_toy_manifest(checkout / "metadata/x.json", RECORDS)
-    shutil.copy(checkout / "metadata/x.json", checkout / "metadata/reference.json")
+    write_toy_manifest(checkout / "metadata/x.json")
     return checkout
-
-
-def write_toy_manifest(path: Path, records: int) -> None:
-    chance = random.Random(5)
-    lines = []
-    for index in range(records):
-        text = " ".join(chance.choice(["ba", "dada", "gu", "mamama"]) for _ in range(chance.randrange(9)))
-        bad = " bad" if index in (7, 77, 177) else ""
-        lines.append(json.dumps({"id": f"r{index:04d}", "duration": 1.0, "text": text + bad}) + "\n")
-    path.write_text("".join(lines))
-
-
-def reference(here: Path) -> bytes:
-    """The merged bytes of one uninterrupted process without SLURM."""
-    subprocess.run(
-        [sys.executable, "scripts/toy_stage.py", "metadata/reference.json"],
-        cwd=here,
-        check=True,
-        capture_output=True,
-    )
-    return (here / "metadata/reference.json").read_bytes()
 
 
 def log(here: Path, job: str, task: int, kind: str = "out") -> str:
@@ -74,14 +49,8 @@ def wait_for_text(cluster, here: Path, job: str, task: int, text: str) -> None:
     cluster.wait(lambda: path.exists() and text in path.read_text(), 30, f"{text!r} in {path.name}")
 
 
-def results_of(here: Path, task: int) -> int:
-    """How many lines of results a task has written."""
-    files = (here / "metadata/.amela/x.json/toy/results").glob(f"task_{task:04d}.*.jsonl")
-    return sum(len(path.read_text().splitlines()) - 1 for path in files)
-
-
 def processes(job: str) -> dict[int, list[int]]:
-    """Process ids by array task of a job, the batch process first; seen from outside the nodes' namespaces."""
+    """Process ids by array task of a job, the batch process first, seen from outside the namespaces."""
     found: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -266,11 +235,9 @@ def hurt(cluster, job: str, chance: random.Random) -> None:
 
 def test_time_limit_saves_and_requeues(cluster, limited):
     here, job = limited
-    for task in (0, 1):
-        wait = f"logs/toy_stage_{job}_{task}.out"
-        cluster.wait(
-            lambda: "stopped by SIGUSR1: requeued" in (here / wait).read_text(), 150, f"the signal in {wait}"
-        )  # noqa: B023
+    logs = [here / f"logs/toy_stage_{job}_{task}.out" for task in (0, 1)]
+    saved = "stopped by SIGUSR1: requeued"
+    cluster.wait(lambda: all(saved in path.read_text() for path in logs), 150, "the signal before the limit")
     cluster.wait(lambda: "RUNNING" not in cluster.tasks(job).values(), 30, "both tasks in the queue again")
     assert {cluster.field(f"{job}_{task}", "Restarts") for task in (0, 1)} == {"1"}
     assert results_of(here, 0) >= 40  # of the 75 that fit into a minute

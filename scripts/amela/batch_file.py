@@ -29,8 +29,8 @@ SHORT = {
 def read_directives(path: Path) -> dict[str, str]:
     """Return the `#SBATCH` options of a batch file, e.g. {"job-name": "asr", "requeue": ""}.
 
-    As sbatch does, only lines before the first command count, and the last of two equal options. CallError where
-    the file cannot be read or is no batch file.
+    As sbatch does, only lines before the first command count, and the last of two equal options. CallError
+    where the file cannot be read or is no batch file.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,7 +38,7 @@ def read_directives(path: Path) -> dict[str, str]:
         raise CallError(f"{path}: {exc}; wanted a batch file such as slurm/asr.slurm") from exc
     if not lines or not lines[0].startswith("#!"):
         raise CallError(
-            f"{path}: the first line is {lines[0] if lines else ''!r}, wanted #!/bin/bash, or sbatch refuses it"
+            f"{path}: first line {lines[0] if lines else ''!r}, wanted #!/bin/bash, or sbatch refuses it"
         )
     options: dict[str, str] = {}
     for line in lines[1:]:
@@ -50,7 +50,7 @@ def read_directives(path: Path) -> dict[str, str]:
 
 
 def options_of(words: list[str]) -> dict[str, str]:
-    """Return sbatch options by their long names, e.g. {"time": "1-0", "requeue": ""} of ["-t", "1-0", "--requeue"]."""
+    """Return sbatch options by their long names: {"time": "1-0", "requeue": ""} of `-t 1-0 --requeue`."""
     words = list(words)
     options: dict[str, str] = {}
     while words:

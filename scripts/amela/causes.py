@@ -1,4 +1,4 @@
-"""Why tasks ended that did not complete, and what to ask for instead: more time, more memory, or the same again."""
+"""Why tasks ended that did not complete, and what to ask for instead: more time or memory, or the same."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNITS_OF_MEMORY = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 def ask_slurm(*command: str) -> str | None:
     """Return what a client command prints; None where it is missing, fails, or has no answer in time."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_LIMIT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_LIMIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -59,7 +59,7 @@ def in_queue(jobs: list[str]) -> list[str]:
 
 
 def final_states(jobs: list[str]) -> dict[str, str]:
-    """Return the state of each task, by `job_task`: from accounting, else from what the controller remembers."""
+    """Return the state of each task, by `job_task`: from accounting, else from the controller."""
     if not jobs:
         return {}
     text = ask_slurm(
@@ -85,8 +85,8 @@ def final_states(jobs: list[str]) -> dict[str, str]:
 def causes(states: dict[str, str], summary: StageSummary | None) -> Counter[str]:
     """Return how many tasks ended why: time, memory, node, cancelled, preempted, failed or unknown.
 
-    SLURM's states are believed; where it knows nothing, the last heartbeats tell which tasks stopped at the time
-    limit. A task that went silent may have lost its node or its memory: that stays unknown.
+    SLURM's states are believed; where it knows nothing, the last heartbeats tell which tasks stopped at the
+    time limit. A task that went silent may have lost its node or its memory: that stays unknown.
     """
     known = Counter(
         CAUSE_OF_STATE.get(state.split()[0], "failed")

@@ -1,4 +1,4 @@
-"""A submission that runs here instead of on a cluster: its tasks, their variables, logs and share of the machine."""
+"""A submission that runs here instead of on a cluster: tasks, their variables, logs and share of the machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Task:
 
 
 class Job:
-    """A submission: its batch file (copied, so that edits do not reach tasks that still wait) and its tasks."""
+    """A submission: its batch file (copied: edits do not reach tasks that still wait) and its tasks."""
 
     def __init__(self, batch_file: Path, arguments: list[str], options: dict[str, str], spool: Path) -> None:
         self.options = {**read_directives(batch_file), **options}
@@ -53,7 +53,7 @@ class Job:
         shutil.copyfile(batch_file, self.script)
         self.arguments = arguments
         self.name = self.options.get("job-name", batch_file.name)
-        # Milliseconds: unlike a counter they never repeat, and no SLURM job has so high an id, so deals cannot mix.
+        # Milliseconds never repeat, and no SLURM job has so high an id: deals cannot mix.
         self.id = time.time_ns() // 1_000_000
         array = parse_array(self.options["array"]) if self.options.get("array") else None
         self.indices: list[int | None] = list(array.indices) if array else [None]
@@ -80,8 +80,8 @@ class Job:
         job_id = self.id if place == len(self.indices) - 1 else self.id + place + 1
         default = "slurm-%j.out" if index is None else "slurm-%A_%a.out"
         out = self.options.get("output", default)
-        paths = [self._log(pattern, job_id, index) for pattern in (out, self.options.get("error", out))]
-        return Task(index, job_id, *paths)
+        err = self.options.get("error", out)
+        return Task(index, job_id, self._log(out, job_id, index), self._log(err, job_id, index))
 
     def _log(self, pattern: str, job_id: int, index: int | None) -> Path:
         values = {
@@ -96,8 +96,8 @@ class Job:
         path = Path(re.sub(r"%([xAajNu%])", lambda found: str(values[found[1]]), pattern))
         if not path.parent.is_dir():
             raise CallError(
-                f"no folder {path.parent}/ for the logs in {Path.cwd()} (with SLURM the job would fail without a "
-                f"message); type: mkdir {path.parent}, or cd to the repository first"
+                f"no folder {path.parent}/ for the logs in {Path.cwd()} (SLURM would let the job fail without a "
+                f"word); type: mkdir {path.parent}, or cd to the repository first"
             )
         return path
 
@@ -125,18 +125,22 @@ class Job:
         return {**kept, **{name: str(value) for name, value in slurm.items()}}
 
     def requeue_path(self, task: Task) -> Path:
-        """The file by whose existence a task asks to be started again, as it would with `scontrol requeue`."""
+        """Return the file by which a task asks to be started again, as by `scontrol requeue`."""
         return self.spool / f"requeue_{task.name}"
 
     def start(self, task: Task) -> None:
-        """Start a task in a session of its own, so that a Ctrl-C in the terminal reaches only this program."""
+        """Start a task in a session of its own: a Ctrl-C in the terminal reaches only this program."""
         task.gpus, self.free_gpus = self.free_gpus[: self.gpus_a_task], self.free_gpus[self.gpus_a_task :]
         mode = "ab" if self.options.get("open-mode") == "append" else "wb"
         with open(task.out, mode) as out, open(task.err, "ab" if task.err == task.out else mode) as err:
             task.process = subprocess.Popen(
-                ["bash", str(self.script), *self.arguments], env=self.environment(task), stdin=subprocess.DEVNULL,
-                stdout=out, stderr=err, start_new_session=True,
-            )  # fmt: skip
+                ["bash", str(self.script), *self.arguments],
+                env=self.environment(task),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
         task.began = time.monotonic()
 
     def end(self, task: Task) -> None:

@@ -14,7 +14,7 @@ COPIED = ("scripts", "slurm")
 
 
 def take_snapshot(repository: Path, home: Path) -> Path:
-    """Copy the git-tracked files of scripts/ and slurm/, with their edits, to `home/<version>` and return that folder.
+    """Copy the git-tracked files of scripts/ and slurm/, with their edits, to `home/<version>` and return that.
 
     Where there is no git, all files are taken. An unedited version that was copied before is used again.
     """
@@ -52,7 +52,9 @@ def _files(repository: Path) -> list[str]:
 
 def _git(repository: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(repository), *words], capture_output=True, text=True, check=False
+        )
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

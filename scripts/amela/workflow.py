@@ -1,4 +1,4 @@
-"""A workflow: steps as plain data, what of it is missing, and the sbatch lines that do it."""
+"""A workflow: steps as plain data, what of it is missing, and the sbatch calls that do it."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ MOST_ERRORS = 0.1  # share of failed records that is no failure, as for the stag
 
 
 class Step(NamedTuple):
-    """One job: slurm/LAUNCHER.slurm with its arguments, and what it waits for."""
+    """One job: a batch file with its arguments, and what it waits for."""
 
-    name: str
-    arguments: str  # {source}, {stem}, {name}, {manifest}, {field_flag} are filled in
+    name: str  # `asr` runs slurm/asr.slurm, and `merge.vad` runs slurm/merge.slurm
+    arguments: str  # {folder}, {stem}, {name}, {manifest} and {field_flag} are filled in
     after_ok: tuple[str, ...] = ()  # steps that must have succeeded
     after_any: tuple[str, ...] = ()  # steps that must have ended
     stage: str = ""  # of a map stage, run as an array: its state says what is left
     merges: str = ""  # stage whose results this step brings into the manifest
-    makes: str = ""  # file or folder; done where it is newer than what the step reads
+    makes: str = ""  # file or folder; up to date where it is newer than the manifest
     defaults: str = ""  # arguments unless --NAME-args gives others
     on_request: bool = False  # only where --NAME-args is given
 
     @property
     def launcher(self) -> str:
-        """Return the batch file, by the name before a dot: `merge.vad` is a step of slurm/merge.slurm."""
+        """Return the batch file."""
         return f"slurm/{self.name.split('.')[0]}.slurm"
 
     @property
     def flag(self) -> str:
-        """Return the step's part of its options' names."""
-        return self.name.replace(".", "_")
+        """Return the step's part of its options' names: `asr-eval` of --asr-eval-args."""
+        return self.name.replace(".", "-").replace("_", "-")
 
 
 @dataclass
 class Wish:
-    """What the user asks for in one step, and what running out of time or memory before adds to it."""
+    """What the user asks for in one step."""
 
-    arguments: list[str]
-    sbatch: list[str]
+    arguments: list[str]  # for its script
+    sbatch: list[str]  # for sbatch
 
 
 @dataclass
@@ -54,126 +54,109 @@ class Call:
     """One sbatch call; `after_ok` and `after_any` hold names of calls that stand before it."""
 
     name: str
-    step: str
+    step: Step
     options: list[str]
-    launcher: str
     arguments: list[str]
     after_ok: list[str]
     after_any: list[str]
 
-    def command(self, ids: dict[str, str], dependencies: bool = True) -> list[str]:
-        """Return the words after `sbatch`, with the job ids (or $variables) of the calls before."""
-        if not dependencies:
-            return [*self.options, self.launcher, *self.arguments]
-        dependency = [
-            f"{kind}:" + ":".join(ids[name] for name in names)
-            for kind, names in (("afterok", self.after_ok), ("afterany", self.after_any))
-            if names
-        ]
-        waiting = [f"--dependency={','.join(dependency)}", "--kill-on-invalid-dep=yes"] if dependency else []
-        return [*waiting, *self.options, self.launcher, *self.arguments]
+    @property
+    def is_array(self) -> bool:
+        """Tell whether this is an array, whose result a merge judges."""
+        return bool(self.step.stage)
+
+    def words(self) -> list[str]:
+        """Return options, batch file and arguments."""
+        return [*self.options, self.step.launcher, *self.arguments]
+
+    def dependency(self, ids: dict[str, str]) -> list[str]:
+        """Return the options that make it wait, with the job ids (or $variables) of the calls before."""
+        kinds = (("afterok", self.after_ok), ("afterany", self.after_any))
+        parts = [f"{kind}:" + ":".join(ids[name] for name in names) for kind, names in kinds if names]
+        return [f"--dependency={','.join(parts)}", "--kill-on-invalid-dep=yes"] if parts else []
 
 
-def missing_steps(steps: Sequence[Step], values: dict[str, str], asked: dict[str, Wish]) -> list[Step]:
-    """Return the steps that are to be done: those without their result, and all that wait for one of these."""
+def missing_steps(steps: Sequence[Step], values: dict[str, str], wishes: dict[str, Wish]) -> list[Step]:
+    """Return the steps to do: those without their result, and all that wait for one of these."""
     missing: list[Step] = []
     for step in steps:
-        names = {one.name for one in missing}
-        if step.on_request and not asked[step.name].arguments:
+        if step.on_request and not wishes[step.name].arguments:
             continue
-        if names & {*step.after_ok, *step.after_any} or not _is_done(step, values):
+        waits = {one.name for one in missing} & {*step.after_ok, *step.after_any}
+        if waits or not _is_done(step, values):
             missing.append(step)
     return missing
 
 
 def _is_done(step: Step, values: dict[str, str]) -> bool:
     manifest = Path(values["manifest"])
+    if not manifest.exists():
+        return False
     if step.stage or step.merges:
         summary = stage_summary(manifest, step.stage or step.merges, values["field"])
-        return (
-            summary is not None and manifest.exists() and _stage_is_done(summary, manifest, bool(step.merges))
-        )
+        return summary is not None and _stage_is_done(summary, manifest, bool(step.merges))
     made = Path(step.makes.format(**values))
     return made.exists() and (made == manifest or made.stat().st_mtime >= manifest.stat().st_mtime)
 
 
 def _stage_is_done(summary: StageSummary, manifest: Path, merged: bool) -> bool:
-    """Tell whether no record of the manifest waits for the stage, or with `merged` for the merge of its results."""
+    """Tell whether no record waits for the stage, or with `merged` for the merge of its results."""
     found = scan(manifest, summary.field)
     without = found.records - sum(found.has_field)
     totals = summary.totals()
     if totals["failed"] > MOST_ERRORS * found.records:
         return False  # tried once more, as the environment may have been broken
     if merged:
-        return without <= totals["failed"]
+        return without <= int(totals["failed"])
     return without == 0 or (totals["left"] == 0 and summary.records == found.records)
 
 
 def stage_summary(manifest: Path, stage: str, field: str) -> StageSummary | None:
     """Return how far a stage is (with `field`, that of its --field), None where it was never dealt."""
     folder = stage_folder(manifest, stage, field or None)
-    return summarise(folder) if (folder / "deals").is_dir() and any((folder / "deals").iterdir()) else None
+    return summarise(folder) if any((folder / "deals").glob("[0-9]*.json")) else None
 
 
 def calls(
     steps: Sequence[Step],
     values: dict[str, str],
-    asked: dict[str, Wish],
+    wishes: dict[str, Wish],
     shards: int,
     at_once: int | None,
     max_array_size: int,
 ) -> list[Call]:
     """Return the sbatch calls of some steps, in order; an array beyond MaxArraySize becomes several."""
     made: list[Call] = []
-    by_step: dict[str, list[str]] = {}
     for step in steps:
-        wish = asked[step.name]
-        words = [word for word in (part.format(**values) for part in shlex.split(step.arguments)) if word]
-        words += wish.arguments or shlex.split(step.defaults)
-        before = {
-            kind: [name for one in names for name in by_step.get(one, [])]
-            for kind, names in (("ok", step.after_ok), ("any", step.after_any))
-        }
-        parts = _arrays(shards, at_once, max_array_size) if step.stage else [([], [])]
-        for number, (options, more) in enumerate(parts, start=1):
-            name = step.name.replace(".", "_") + (f"_{number}" if len(parts) > 1 else "")
-            made.append(
-                Call(
-                    name,
-                    step.name,
-                    options + wish.sbatch,
-                    step.launcher,
-                    words + more,
-                    before["ok"],
-                    before["any"],
-                )
-            )
-            by_step.setdefault(step.name, []).append(name)
+        wish = wishes[step.name]
+        words = [part.format(**values) for part in shlex.split(step.arguments)]
+        words = [word for word in words if word] + (wish.arguments or shlex.split(step.defaults))
+        after_ok, after_any = (
+            [call.name for call in made if call.step.name in names]
+            for names in (step.after_ok, step.after_any)
+        )
+        arrays = _arrays(shards, at_once, max_array_size) if step.stage else [([], [])]
+        for number, (options, more) in enumerate(arrays, start=1):
+            name = step.flag.replace("-", "_") + (f"_{number}" if len(arrays) > 1 else "")
+            made.append(Call(name, step, options + wish.sbatch, words + more, after_ok, after_any))
     return made
 
 
 def _arrays(shards: int, at_once: int | None, max_array_size: int) -> list[tuple[list[str], list[str]]]:
     """Return (sbatch options, script arguments) of each array that the shards need."""
-    sizes = [min(max_array_size, shards - start) for start in range(0, shards, max_array_size)]
-    limit = f"%{max(1, at_once // len(sizes))}" if at_once else ""
-    if len(sizes) == 1:
-        return [([f"--array=0-{shards - 1}{limit}"], [])]
-    return [
-        (
-            [f"--array=0-{size - 1}{limit}"],
-            [f"--num-shards={shards}", f"--shard-offset={number * max_array_size}"],
-        )
-        for number, size in enumerate(sizes)
-    ]
+    starts = range(0, shards, max_array_size)
+    limit = f"%{max(1, at_once // len(starts))}" if at_once else ""
+    arrays = []
+    for start in starts:
+        size = min(max_array_size, shards - start)
+        more = [f"--num-shards={shards}", f"--shard-offset={start}"] if len(starts) > 1 else []
+        arrays.append(([f"--array=0-{size - 1}{limit}"], more))
+    return arrays
 
 
-def default_shards(steps: Sequence[Step]) -> int:
-    """Return the number of shards that the launcher of the first array asks for."""
-    for step in steps:
-        if step.stage:
-            array = read_directives(Path(step.launcher)).get("array", "0-15")
-            return int(array.partition("%")[0].rpartition("-")[2]) + 1
-    return 1
+def first_array(steps: Sequence[Step]) -> dict[str, str]:
+    """Return the #SBATCH options of the first array, {} where there is none."""
+    return next((read_directives(Path(step.launcher)) for step in steps if step.stage), {})
 
 
 def folder_name(folder: str) -> str:

@@ -1,12 +1,14 @@
-"""Transcribe the records of a manifest: adds `text`, `asr` (backend, model, revision, settings) and `asr_segments`.
+"""Transcribe the records of a manifest: adds `text`, `asr` (backend, model, revision, settings) and
+`asr_segments`.
 
     python scripts/asr.py metadata/corpus.json
     sbatch --array=0-15 slurm/asr.slurm metadata/corpus.json --field pred_text
 
-Backends: canary (NVIDIA Canary-Qwen 2.5B, English), nemo (any NeMo ASRModel by hub id or .nemo file) and pocketsphinx
-(English on a CPU, its model in the package: for demos and tests). Records longer than --max-duration-s are cut at the
-silences of the field `speech` (made by vad.py; where it is missing, speech is searched on the fly) and joined again.
-A record without speech gets "" and the flag no_speech: recognisers invent text in noise.
+Backends: canary (NVIDIA Canary-Qwen 2.5B, English), nemo (any NeMo ASRModel by hub id or .nemo file) and
+pocketsphinx (English on a CPU, its model in the package: for demos and tests). Records longer than
+--max-duration-s are cut at the silences of the field `speech` (made by vad.py; where it is missing, speech is
+searched on the fly) and joined again. A record without speech gets "" and the flag no_speech: recognisers
+invent text in noise.
 """
 
 from __future__ import annotations
@@ -46,17 +48,30 @@ def parse_args() -> argparse.Namespace:
     add("--backend", choices=list(SETTINGS), default="canary", help="recogniser")
     add("--model", help="hub id, folder or .nemo file (default: nvidia/canary-qwen-2.5b for canary)")
     add("--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task")
-    add("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto",
-        help="numbers of the weights (default: bfloat16 for canary, float32 for nemo)")
+    add(
+        "--dtype",
+        choices=["auto", "bfloat16", "float16", "float32"],
+        default="auto",
+        help="numbers of the weights (default: bfloat16 for canary, float32 for nemo)",
+    )
     add("--max-duration-s", type=seconds, default=40.0, help="longer records are cut at silences, in seconds")
     add("--prompt", default="Transcribe the following: ", help="what canary is asked to do")
-    add("--max-new-tokens", type=positive, default=256, help="longest answer of canary, in tokens; more is flagged")
+    add(
+        "--max-new-tokens",
+        type=positive,
+        default=256,
+        help="longest answer of canary, in tokens; more is flagged",
+    )
     add("--timestamps", action="store_true", help="keep the times of words (nemo, pocketsphinx)")
     add("--source-lang", default="en", help="language spoken, for nemo models that are told")
     add("--target-lang", default="en", help="language written, for nemo models that translate")
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed("--batch-s", type=seconds, help="padded seconds of audio a batch (default: what fits on the GPU)")
-    add_speed("--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same")
+    add_speed(
+        "--batch-s", type=seconds, help="padded seconds of audio a batch (default: what fits on the GPU)"
+    )
+    add_speed(
+        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
+    )
     args = parser.parse_args()
     resolve(args)
     return args
@@ -74,16 +89,21 @@ def resolve(args: argparse.Namespace) -> None:
         from media import pocketsphinx_asr
 
         if args.model:
-            raise CallError(f"--model {args.model}: pocketsphinx has the model of its package only; leave it out")
+            raise CallError(
+                f"--model {args.model}: pocketsphinx has the model of its package only; leave it out"
+            )
         args.model, args.revision = pocketsphinx_asr.MODEL, pocketsphinx_asr.revision()
     else:
         if not args.model and args.backend == "nemo":
-            raise CallError("--backend nemo needs --model: a hub id such as nvidia/parakeet-tdt-0.6b-v3, or a .nemo file")
+            raise CallError(
+                "--backend nemo needs --model: a hub id such as nvidia/parakeet-tdt-0.6b-v3, or a .nemo file"
+            )
         args.model = args.model or "nvidia/canary-qwen-2.5b"
         if importlib.util.find_spec("nemo") is None:
             raise CallError(
-                f"--backend {args.backend}: NeMo is not in this environment ({sys.executable}); run with the environment "
-                "asr (`make env ENV=asr`, then envs/.built/asr/bin/python), or take --backend pocketsphinx"
+                f"--backend {args.backend}: NeMo is not in this environment ({sys.executable}); run with the "
+                "environment asr (`make env ENV=asr`, then envs/.built/asr/bin/python), or take --backend "
+                "pocketsphinx"
             )
         try:
             args.revision = hub.revision_of(args.model, args.revision)
@@ -95,7 +115,9 @@ def resolve(args: argparse.Namespace) -> None:
     args.settings.clear()
     args.settings.update(backend=args.backend, **values)
     embedded = args.backend == "pocketsphinx"
-    args.batch_size = args.batch_size or (1 if embedded else CPU_RECORDS if args.device == "cpu" else GPU_RECORDS)
+    args.batch_size = args.batch_size or (
+        1 if embedded else CPU_RECORDS if args.device == "cpu" else GPU_RECORDS
+    )
     args.workers = args.workers or (cpus() if embedded else 1)
 
 
@@ -139,13 +161,16 @@ def _recogniser(args: argparse.Namespace) -> tuple[Any, bool]:
         from media import nemo_asr
 
         path = hub.nemo_file_of(args.model, args.revision)
-        recognise = nemo_asr.load(path, device, args.dtype, args.timestamps, args.source_lang, args.target_lang)
+        recognise = nemo_asr.load(
+            path, device, args.dtype, args.timestamps, args.source_lang, args.target_lang
+        )
     return recognise, device.startswith("cuda")
 
 
 def _try_out(args: argparse.Namespace, recognise: Any) -> None:
     """Let the model hear a second of noise: what it refuses on that, it refuses on every record."""
     import numpy as np
+
     from media.transcribing import is_device_broken, is_out_of_memory
 
     noise = np.random.default_rng(0).normal(0, 0.01, 16_000).astype(np.float32)
@@ -155,7 +180,9 @@ def _try_out(args: argparse.Namespace, recognise: Any) -> None:
         if is_device_broken(error) or is_out_of_memory(error):
             raise
         settings = " ".join(f"{name}={value}" for name, value in args.settings.items())
-        raise CallError(f"the model cannot transcribe as asked ({settings}): {type(error).__name__}: {error}") from error
+        raise CallError(
+            f"the model cannot transcribe as asked ({settings}): {type(error).__name__}: {error}"
+        ) from error
 
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:

@@ -1,11 +1,12 @@
 """Word and character error rates of one or more transcripts of a manifest against a reference.
 
     python scripts/asr_eval.py metadata/corpus.json --ref text --hyp pred_text
-    python scripts/asr_eval.py metadata/corpus.json --ref metadata/ls-clean.csv:transcription --hyp text pred_nemo
+    python scripts/asr_eval.py metadata/corpus.json --ref ls-clean.csv:transcription --hyp text pred_nemo
 
-Writes output/NAME_metrics.csv (a row a file, columns SYSTEM_wer and SYSTEM_cer) and output/NAME_global_metrics.csv (a row
-a system, over all files, with 95 % bootstrap intervals), and prints the table. Of several systems, each is compared with
-the first on the same files. A record without a reference, or without one of the transcripts, is left out and named.
+Writes output/NAME_metrics.csv (a row a file, columns SYSTEM_wer and SYSTEM_cer) and
+output/NAME_global_metrics.csv (a row a system, over all files, with 95 % bootstrap intervals), and prints the
+table. Of several systems, each is compared with the first on the same files. A record without a reference, or
+without one of the transcripts, is left out and named.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import csv
 import math
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from amela import cli
 from amela.errors import OK, CallError, run_main
@@ -32,8 +33,8 @@ class Row(NamedTuple):
 
     file_id: str
     path: str
-    reference: Optional[str]
-    hypotheses: list[Optional[str]]
+    reference: str | None
+    hypotheses: list[str | None]
 
     @property
     def lacks(self) -> str:
@@ -48,12 +49,22 @@ def parse_args() -> argparse.Namespace:
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("manifest", help="JSON lines with the transcripts")
-    add("--ref", default="text", metavar="FIELD|FILE",
-        help="reference: a field of the manifest; FILE.csv:COLUMN (column `transcription` where none is named); another "
-        "manifest; or lines of NAME, tab or space, text")
-    add("--hyp", nargs="+", action="extend", metavar="FIELD", help="transcripts to score (default: pred_text)")
-    add("--normalizer", choices=["english", "basic", "none"], default="english",
-        help="Whisper's text normaliser for English, the one for any language, or spaces only")
+    add(
+        "--ref",
+        default="text",
+        metavar="FIELD|FILE",
+        help="reference: a field of the manifest; FILE.csv:COLUMN (column `transcription` where none is "
+        "named); another manifest; or lines of NAME, tab or space, text",
+    )
+    add(
+        "--hyp", nargs="+", action="extend", metavar="FIELD", help="transcripts to score (default: pred_text)"
+    )
+    add(
+        "--normalizer",
+        choices=["english", "basic", "none"],
+        default="english",
+        help="Whisper's text normaliser for English, the one for any language, or spaces only",
+    )
     add("--name", help="of the files in --output (default: the manifest's)")
     add("--output", default="output", metavar="DIR", help="folder of the two CSV files")
     add("--resamples", type=cli.positive, default=1000, metavar="N", help="bootstrap draws")
@@ -67,18 +78,20 @@ def parse_args() -> argparse.Namespace:
 
 
 def open_reference(ref: str) -> References | str:
-    """Return the references of a file, or the name of a field of the manifest."""
-    path, colon, column = ref.rpartition(":")
-    if not os.path.exists(ref) and colon and os.path.exists(path):
-        return _read(path, column)
-    if os.path.exists(ref):
+    """Return the references of a file, or the name of a field of the manifest: a word without dot and
+    slash.
+    """
+    if os.sep not in ref and "." not in ref:
+        return ref
+    if os.path.isfile(ref):
         return _read(ref, None)
-    if os.sep in ref or "." in ref:
-        raise CallError(f"--ref {ref}: no such file; wanted a field of the manifest, or a file (FILE.csv:COLUMN)")
-    return ref
+    path, _, column = ref.rpartition(":")
+    if os.path.isfile(path):
+        return _read(path, column)
+    raise CallError(f"--ref {ref}: no such file; wanted a field of the manifest, or a file (FILE.csv:COLUMN)")
 
 
-def _read(path: str, column: Optional[str]) -> References:
+def _read(path: str, column: str | None) -> References:
     try:
         return read_references(path, column)
     except ReferencesError as error:
@@ -86,7 +99,9 @@ def _read(path: str, column: Optional[str]) -> References:
 
 
 def read_rows(manifest: str, reference: References | str, hyps: list[str]) -> list[Row]:
-    """Return a row a record. Raises CallError where no record has a transcript or a reference of that name."""
+    """Return a row a record. Raises CallError where no record has a transcript or a reference of that
+    name.
+    """
     rows = []
     seen: set[str] = set()
     for _, record in read_records(manifest):
@@ -101,9 +116,13 @@ def read_rows(manifest: str, reference: References | str, hyps: list[str]) -> li
     wanted = [*hyps, reference] if isinstance(reference, str) else hyps
     for field in wanted:
         if field not in seen:
-            raise CallError(f"{manifest}: no record has the field `{field}`; it has {', '.join(sorted(seen)) or 'no records'}")
+            names = ", ".join(sorted(seen)) or "no records"
+            raise CallError(f"{manifest}: no record has the field `{field}`; it has {names}")
     if not any(row.reference is not None for row in rows):
-        raise CallError(f"{manifest}: none of its {len(rows)} records has a reference in {reference.source}: compare the names")
+        raise CallError(
+            f"{manifest}: none of its {len(rows)} records has a reference in {reference.source}: compare "
+            "the names"
+        )
     return rows
 
 
@@ -124,18 +143,29 @@ def count_all(rows: list[Row], systems: int, normalizer: str) -> list[dict[str, 
     return counts
 
 
-def global_metrics(args: argparse.Namespace, counts: list[dict[str, list[Any]]], left_out: int) -> list[dict[str, Any]]:
-    """Return a row a system: rates over all files, intervals, kinds of error, difference to the first system."""
+def global_metrics(
+    args: argparse.Namespace, counts: list[dict[str, list[Any]]], left_out: int
+) -> list[dict[str, Any]]:
+    """Return a row a system: rates over all files, intervals, kinds of error, difference to the first
+    system.
+    """
     import numpy as np
+
     from media import scoring
 
     found: list[dict[str, Any]] = []
-    draws = {kind: scoring.bootstrap([system[kind] for system in counts], args.resamples, args.seed)
-             for kind in ("wer", "cer")}
+    draws = {
+        kind: scoring.bootstrap([system[kind] for system in counts], args.resamples, args.seed)
+        for kind in ("wer", "cer")
+    }
     for index, (hyp, system) in enumerate(zip(args.hyp, counts)):
         words = system["wer"]
-        row: dict[str, Any] = {"system": hyp, "files": len(words), "left_out": left_out,
-                               "ref_words": sum(count.length for count in words)}
+        row: dict[str, Any] = {
+            "system": hyp,
+            "files": len(words),
+            "left_out": left_out,
+            "ref_words": sum(count.length for count in words),
+        }
         for kind in ("wer", "cer"):
             row[kind] = scoring.rate(system[kind])
             row[f"{kind}_low"], row[f"{kind}_high"] = scoring.interval(draws[kind][index])
@@ -146,8 +176,13 @@ def global_metrics(args: argparse.Namespace, counts: list[dict[str, list[Any]]],
             differences = draws["wer"][index] - draws["wer"][0]
             low, high = scoring.interval(differences)
             better = float(np.mean(differences < 0) + np.mean(differences == 0) / 2)
-            row.update(compared_with=args.hyp[0], wer_diff=row["wer"] - found[0]["wer"], wer_diff_low=low,
-                       wer_diff_high=high, better_share=better)
+            row.update(
+                compared_with=args.hyp[0],
+                wer_diff=row["wer"] - found[0]["wer"],
+                wer_diff_low=low,
+                wer_diff_high=high,
+                better_share=better,
+            )
         row.update(reference=args.ref, normalizer=args.normalizer, resamples=args.resamples, seed=args.seed)
         found.append(row)
     return found
@@ -190,17 +225,24 @@ def write_global_metrics(args: argparse.Namespace, found: list[dict[str, Any]]) 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the systems side by side as text."""
     wide = max(len("system"), *(len(row["system"]) for row in found))
-    lines = [f"{'system':<{wide}}  {'files':>6} {'words':>7}  {'WER % [95 %]':<22} {'CER % [95 %]':<22} "
-             f"{'sub':>6} {'del':>6} {'ins':>6}"]
-    for row in found:
-        lines.append(
-            f"{row['system']:<{wide}}  {row['files']:>6} {row['ref_words']:>7}  {_with_interval(row, 'wer'):<22} "
-            f"{_with_interval(row, 'cer'):<22} {row['substitutions']:>6} {row['deletions']:>6} {row['insertions']:>6}")
-    for row in found[1:]:
-        lines.append(
-            f"{row['system']} against {row['compared_with']}: WER {100 * row['wer_diff']:+.2f} points "
-            f"[{100 * row['wer_diff_low']:+.2f}, {100 * row['wer_diff_high']:+.2f}], better in "
-            f"{row['better_share']:.0%} of the draws")
+    lines = [
+        (
+            f"{'system':<{wide}}  {'files':>6} {'words':>7}  {'WER % [95 %]':<22} {'CER % [95 %]':<22} "
+            f"{'sub':>6} {'del':>6} {'ins':>6}"
+        )
+    ]
+    lines += [
+        f"{row['system']:<{wide}}  {row['files']:>6} {row['ref_words']:>7}  {_with_interval(row, 'wer'):<22} "
+        f"{_with_interval(row, 'cer'):<22} {row['substitutions']:>6} {row['deletions']:>6} "
+        f"{row['insertions']:>6}"
+        for row in found
+    ]
+    lines += [
+        f"{row['system']} against {row['compared_with']}: WER {100 * row['wer_diff']:+.2f} points "
+        f"[{100 * row['wer_diff_low']:+.2f}, {100 * row['wer_diff_high']:+.2f}], better in "
+        f"{row['better_share']:.0%} of the draws"
+        for row in found[1:]
+    ]
     return "\n".join(lines)
 
 
@@ -221,7 +263,9 @@ def main() -> int:
             more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
             log(f"left out, {lack}: {len(keys)} of {len(rows)} records: {', '.join(keys[:NAMED])}{more}")
     if len(left_out) == len(rows):
-        raise CallError(f"{args.manifest}: no record has a reference and all of {', '.join(args.hyp)}: nothing to score")
+        raise CallError(
+            f"{args.manifest}: no record has a reference and all of {', '.join(args.hyp)}: nothing to score"
+        )
     make_folder(args.output)
     counts = count_all(rows, len(args.hyp), args.normalizer)
     found = global_metrics(args, counts, len(left_out))

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+
 from conftest import REPOSITORY
 from media import any_vad, audio, hub, transcribing
 from speech import SENTENCES, real_speech, speak, tone, write_wav
@@ -63,15 +64,22 @@ def long_recording(spoken, tmp_path_factory):
 
 def test_a_manifest_gets_text_settings_and_segments(spoken, tmp_path):
     path, sentence = spoken
-    manifest = write(tmp_path / "m.json", [{"audio_filepath": str(path), "duration": audio.probe(path).duration_s}])
+    manifest = write(
+        tmp_path / "m.json", [{"audio_filepath": str(path), "duration": audio.probe(path).duration_s}]
+    )
     asr(manifest, "--backend", "pocketsphinx", "--timestamps")
     (record,) = read(manifest)
     words = set(record["text"].split())
     assert len(words & set(sentence.split())) >= 0.5 * len(set(sentence.split())), record["text"]
     assert record["asr"] == {
-        "backend": "pocketsphinx", "model": "en-us", "revision": record["asr"]["revision"], "max_duration_s": 40.0,
-        "timestamps": True, "vad": "silero", "flags": [],
-    }  # fmt: skip
+        "backend": "pocketsphinx",
+        "model": "en-us",
+        "revision": record["asr"]["revision"],
+        "max_duration_s": 40.0,
+        "timestamps": True,
+        "vad": "silero",
+        "flags": [],
+    }
     (segment,) = record["asr_segments"]
     assert segment["text"] == record["text"]
     assert " ".join(word["word"] for word in segment["words"]) == record["text"]
@@ -80,7 +88,9 @@ def test_a_manifest_gets_text_settings_and_segments(spoken, tmp_path):
 
 
 def test_field_leaves_the_reference_alone(spoken, tmp_path):
-    manifest = write(tmp_path / "m.json", [{"audio_filepath": str(spoken[0]), "duration": 3.0, "text": "a human wrote"}])
+    manifest = write(
+        tmp_path / "m.json", [{"audio_filepath": str(spoken[0]), "duration": 3.0, "text": "a human wrote"}]
+    )
     asr(manifest, "--backend", "pocketsphinx", "--field", "pred_text")
     (record,) = read(manifest)
     assert record["text"] == "a human wrote"
@@ -119,7 +129,9 @@ def test_bad_audio_costs_itself_only_and_silence_is_flagged(spoken, tmp_path):
 
 @pytest.mark.parametrize("known", [True, False], ids=["speech given", "speech sought"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["read whole", "streamed"])
-def test_a_long_record_is_cut_and_joined_with_its_times(long_recording, known, streamed, tmp_path, monkeypatch):
+def test_a_long_record_is_cut_and_joined_with_its_times(
+    long_recording, known, streamed, tmp_path, monkeypatch
+):
     path, duration_s, starts = long_recording
     record = {"audio_filepath": str(path), "duration": duration_s}
     name, find_speech = any_vad.load()
@@ -131,7 +143,10 @@ def test_a_long_record_is_cut_and_joined_with_its_times(long_recording, known, s
 
     def recognise(clips):
         heard.extend(len(clip) / RATE for clip in clips)
-        return [{"text": f"{len(clip) / RATE:.1f}", "words": [{"start_s": 0.2, "end_s": 0.5, "word": "x"}]} for clip in clips]
+        return [
+            {"text": f"{len(clip) / RATE:.1f}", "words": [{"start_s": 0.2, "end_s": 0.5, "word": "x"}]}
+            for clip in clips
+        ]
 
     transcriber = transcribing.Transcriber(recognise, find_speech, name, 100.0, 5.0)
     (found,) = transcriber.records([record])
@@ -146,8 +161,13 @@ def test_a_long_record_is_cut_and_joined_with_its_times(long_recording, known, s
 
 
 def test_a_clip_that_breaks_the_batch_is_found_by_halving(long_recording):
-    path, duration_s, _ = long_recording
-    pause = {"audio_filepath": str(path), "duration": 2.0, "offset": 0.0, "speech": [{"start_s": 0.0, "end_s": 2.0}]}
+    path, _duration_s, _ = long_recording
+    pause = {
+        "audio_filepath": str(path),
+        "duration": 2.0,
+        "offset": 0.0,
+        "speech": [{"start_s": 0.0, "end_s": 2.0}],
+    }
     records = [pause, dict(pause, duration=1.0), dict(pause, offset=1.0), dict(pause, offset=2.0)]
     lengths = []
 
@@ -157,7 +177,9 @@ def test_a_clip_that_breaks_the_batch_is_found_by_halving(long_recording):
             raise RuntimeError("one second is not to my taste")
         return [{"text": "fine"} for _ in clips]
 
-    transcriber = transcribing.Transcriber(recognise, any_vad.load()[1], "silero", 1000.0, 40.0, log=lambda _: None)
+    transcriber = transcribing.Transcriber(
+        recognise, any_vad.load()[1], "silero", 1000.0, 40.0, log=lambda _: None
+    )
     found = transcriber.records(records)
     assert [isinstance(item, RuntimeError) for item in found] == [False, True, False, False]
     assert lengths[0] == 4
@@ -166,7 +188,12 @@ def test_a_clip_that_breaks_the_batch_is_found_by_halving(long_recording):
 def test_out_of_memory_halves_the_batches_for_good(long_recording):
     path, _, _ = long_recording
     records = [
-        {"audio_filepath": str(path), "duration": 4.0, "offset": k * 0.1, "speech": [{"start_s": 0.0, "end_s": 4.0}]}
+        {
+            "audio_filepath": str(path),
+            "duration": 4.0,
+            "offset": k * 0.1,
+            "speech": [{"start_s": 0.0, "end_s": 4.0}],
+        }
         for k in range(16)
     ]
     sizes, said = [], []
@@ -199,7 +226,9 @@ def test_flags_say_what_the_text_hides(spoken):
     def recognise(clips):
         return [{"text": " ", "truncated": True} for _ in clips]
 
-    transcriber = transcribing.Transcriber(recognise, any_vad.load()[1], "silero", 64.0, 40.0, log=lambda _: None)
+    transcriber = transcribing.Transcriber(
+        recognise, any_vad.load()[1], "silero", 64.0, 40.0, log=lambda _: None
+    )
     (found,) = transcriber.records([{"audio_filepath": str(spoken[0])}])
     assert found["flags"] == ["empty", "truncated"]
 
@@ -207,7 +236,7 @@ def test_flags_say_what_the_text_hides(spoken):
 def test_the_energy_rule_cuts_at_pauses(long_recording):
     _, _, starts = long_recording
     samples = audio.load_mono(long_recording[0])
-    find_speech = any_vad._finder(any_vad.energy_probabilities, any_vad.ENERGY_HOP, any_vad.ENERGY_RULES)
+    find_speech = any_vad.find_by_energy
     found = find_speech(np.array_split(samples, 7))
     for start_s in starts:
         assert any(abs(part["start_s"] - start_s) < 0.35 for part in found)
@@ -215,12 +244,15 @@ def test_the_energy_rule_cuts_at_pauses(long_recording):
     assert find_speech([]) == []
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--timestamps"], "canary knows no times"),
-    (["--backend", "nemo"], "needs --model"),
-    (["--backend", "pocketsphinx", "--model", "x"], "model of its package only"),
-    (["--max-duration-s", "0"], "not above 0 s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--timestamps"], "canary knows no times"),
+        (["--backend", "nemo"], "needs --model"),
+        (["--backend", "pocketsphinx", "--model", "x"], "model of its package only"),
+        (["--max-duration-s", "0"], "not above 0 s"),
+    ],
+)
 def test_a_bad_call_says_so(words, said, tmp_path):
     assert said in asr(tmp_path / "m.json", *words, status=2).stderr
 

@@ -1,4 +1,6 @@
-"""Long records are cut at silences: nothing spoken is lost, no piece is too long, words are not cut where silence is."""
+"""Long records are cut at silences: nothing spoken is lost, no piece is too long, words are not cut where
+silence is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from media import cutting, padding
 
 RATE = 16_000
@@ -16,7 +19,9 @@ def speech_of(*segments):
 
 
 def test_a_record_that_fits_is_one_piece_whole():
-    assert cutting.cut(speech_of((1.0, 2.0), (30.0, 31.0)), 40.0, 40.0) == [cutting.Piece(0.0, 40.0, 1.0, 31.0)]
+    assert cutting.cut(speech_of((1.0, 2.0), (30.0, 31.0)), 40.0, 40.0) == [
+        cutting.Piece(0.0, 40.0, 1.0, 31.0)
+    ]
 
 
 def test_without_speech_there_are_no_pieces():
@@ -68,7 +73,9 @@ def test_pieces_hold_all_speech_in_order_and_fit(recording):
     pieces = cutting.cut(speech_of(*segments), duration_s, max_s, lambda start, end: (start + end) / 2)
     assert all(p.end_s - p.start_s <= max_s + 1e-6 for p in pieces)
     assert all(a.end_s <= b.start_s + 1e-6 for a, b in zip(pieces, pieces[1:]))
-    assert all(0.0 <= p.start_s <= p.speech_start_s < p.speech_end_s <= p.end_s <= duration_s + 1e-6 for p in pieces)
+    assert all(
+        0.0 <= p.start_s <= p.speech_start_s < p.speech_end_s <= p.end_s <= duration_s + 1e-6 for p in pieces
+    )
     for start_s, end_s in segments:
         inside = sum(max(0.0, min(p.end_s, end_s) - max(p.start_s, start_s)) for p in pieces)
         assert inside == pytest.approx(end_s - start_s, abs=1e-6)
@@ -80,7 +87,9 @@ def test_pieces_of_a_stream_are_those_of_the_whole(block_lengths, random):
     samples = np.arange(sum(block_lengths), dtype=np.float32)
     blocks = np.split(samples, np.cumsum(block_lengths)[:-1])
     borders = sorted(random.randrange(len(samples) + 1) for _ in range(10))
-    pieces = [cutting.Piece(a / RATE, b / RATE, a / RATE, b / RATE) for a, b in zip(borders[::2], borders[1::2])]
+    pieces = [
+        cutting.Piece(a / RATE, b / RATE, a / RATE, b / RATE) for a, b in zip(borders[::2], borders[1::2])
+    ]
     found = list(cutting.read_pieces(blocks, pieces, RATE))
     for piece, part in zip(pieces, found):
         np.testing.assert_array_equal(part, samples[round(piece.start_s * RATE) : round(piece.end_s * RATE)])

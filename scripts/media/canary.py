@@ -20,7 +20,8 @@ def load(
 ) -> Callable[[list[np.ndarray]], list[dict[str, Any]]]:
     """Return a function from clips (float32, 16 kHz) to `[{"text", "truncated"}]`.
 
-    folder: config.json and model.safetensors; the weights must fit the model exactly, or RuntimeError is raised.
+    folder: config.json and model.safetensors; the weights must fit the model exactly, or RuntimeError is
+    raised.
     """
     import torch
     from nemo.collections.speechlm2.models import SALM

@@ -5,7 +5,8 @@ All times are seconds from the start of the record. Pieces never overlap and tog
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Optional
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,20 +25,24 @@ class Piece(NamedTuple):
     speech_end_s: float
 
 
-Quietest = Callable[[float, float], float]  # (start_s, end_s) → the best second in between to cut continuous speech
+Quietest = Callable[
+    [float, float], float
+]  # (start_s, end_s) → the best second in between to cut continuous speech
 
 
 def cut(
     speech: Iterable[dict[str, float]],
     duration_s: float,
     max_duration_s: float,
-    quietest: Optional[Quietest] = None,
+    quietest: Quietest | None = None,
 ) -> list[Piece]:
-    """Return the pieces of a record, in order, none longer than `max_duration_s`; without speech, none at all.
+    """Return the pieces of a record, in order, none longer than `max_duration_s`; without speech, none at
+    all.
 
-    speech: `[{"start_s", "end_s"}, …]`, as the stage `vad` writes it. A record that fits is one piece, whole. A longer
-    one is cut at its longest silences: the longest in the second half of each stretch of `max_duration_s`, so that
-    pieces are neither tiny nor cut in a word. Where speech goes on without silence, `quietest` says where to cut.
+    speech: `[{"start_s", "end_s"}, …]`, as the stage `vad` writes it. A record that fits is one piece, whole.
+    A longer one is cut at its longest silences: the longest in the second half of each stretch of
+    `max_duration_s`, so that pieces are neither tiny nor cut in a word. Where speech goes on without silence,
+    `quietest` says where to cut.
     """
     spoken = _tidy(speech, duration_s)
     if not spoken:
@@ -60,8 +65,8 @@ def cut(
 def _tidy(speech: Iterable[dict[str, float]], duration_s: float) -> list[tuple[float, float]]:
     """Sorted, clipped to the record, overlaps merged, empty ones dropped."""
     spoken: list[tuple[float, float]] = []
-    for start_s, end_s in sorted((float(part["start_s"]), float(part["end_s"])) for part in speech):
-        start_s, end_s = max(0.0, start_s), min(end_s, duration_s)
+    for part in sorted(speech, key=lambda part: part["start_s"]):
+        start_s, end_s = max(0.0, float(part["start_s"])), min(float(part["end_s"]), duration_s)
         if end_s <= start_s:
             continue
         if spoken and start_s <= spoken[-1][1]:
@@ -72,10 +77,11 @@ def _tidy(speech: Iterable[dict[str, float]], duration_s: float) -> list[tuple[f
 
 
 def _without_overlong(
-    spoken: list[tuple[float, float]], max_duration_s: float, quietest: Optional[Quietest]
+    spoken: list[tuple[float, float]], max_duration_s: float, quietest: Quietest | None
 ) -> Iterator[tuple[float, float]]:
     """Speech that goes on for more than `max_duration_s` in parts that do not."""
-    for start_s, end_s in spoken:
+    for first_s, end_s in spoken:
+        start_s = first_s
         while end_s - start_s > max_duration_s:
             limit_s = start_s + max_duration_s
             cut_s = quietest(start_s + max_duration_s / 2, limit_s) if quietest else limit_s
@@ -105,7 +111,9 @@ def _groups(spoken: list[tuple[float, float]], max_duration_s: float) -> Iterato
 
 
 def quietest_s(samples: np.ndarray, sample_rate_hz: int) -> float:
-    """Return the middle (s) of the window of 50 ms with the least energy; samples: float32, shape (samples,)."""
+    """Return the middle (s) of the window of 50 ms with the least energy; samples: float32, shape
+    (samples,).
+    """
     import numpy as np
 
     window = round(QUIET_WINDOW_S * sample_rate_hz)

@@ -1,4 +1,6 @@
-"""Models by name: which revision a name stands for, and where its files lie. Nothing is fetched when offline."""
+"""Models by name: which revision a name stands for, and where its files lie. Nothing is fetched when
+offline.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
-WHOLE_BYTES = 1 << 30  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
+WHOLE_BYTES = (
+    1 << 30
+)  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
@@ -26,7 +30,9 @@ def is_local(model: str) -> bool:
 
 
 def name_of(model: str) -> str:
-    """Return what stands in results: the hub id, or the last part of a path (its revision tells which it was)."""
+    """Return what stands in results: the hub id, or the last part of a path (its revision tells which it
+    was).
+    """
     return Path(model).expanduser().resolve().name if is_local(model) else model
 
 
@@ -42,15 +48,18 @@ def revision_of(model: str, revision: str = "main") -> str:
 
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision
-    cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model") / "refs" / revision
+    cached = (
+        Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model") / "refs" / revision
+    )
     if cached.exists():
         return cached.read_text().strip()
     try:
         commit = HfApi().model_info(model, revision=revision).sha
     except Exception as error:
         raise ModelError(
-            f"{model}: not in the cache ({cached.parent.parent}) and the hub does not answer ({type(error).__name__}); "
-            f"on a node with network: `hf download {model} --revision {revision}`, or name a local path with --model"
+            f"{model}: not in the cache ({cached.parent.parent}) and the hub does not answer "
+            f"({type(error).__name__}); on a node with network: `hf download {model} --revision {revision}`, "
+            "or name a local path with --model"
         ) from error
     if not commit:
         raise ModelError(f"{model}: the hub names no commit for revision {revision}")
@@ -77,7 +86,9 @@ def nemo_file_of(model: str, commit: str) -> str:
 
 def _local_revision(path: Path) -> str:
     if not path.exists():
-        raise ModelError(f"{path}: no such model file or folder; wanted a path that exists or a hub id like nvidia/NAME")
+        raise ModelError(
+            f"{path}: no such model file or folder; wanted a path that exists or a hub id like nvidia/NAME"
+        )
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in WEIGHTS)
     if not files:
         raise ModelError(f"{path}: no weights in this folder; wanted config.json and model.safetensors")

@@ -43,6 +43,7 @@ def _heard(hypothesis: Any, timestamps: bool) -> dict[str, Any]:
     if timestamps:
         words = (hypothesis.timestamp or {}).get("word", [])
         heard["words"] = [
-            {"start_s": float(word["start"]), "end_s": float(word["end"]), "word": word["word"]} for word in words
+            {"start_s": float(word["start"]), "end_s": float(word["end"]), "word": word["word"]}
+            for word in words
         ]
     return heard

@@ -1,12 +1,14 @@
-"""Batches of clips of different lengths: how to cut them so that little is padded, and how much fits on a GPU.
+"""Batches of clips of different lengths: how to cut them so that little is padded, and how much fits on a
+GPU.
 
-A batch costs what its longest clip costs, times its clips: its *padded seconds*. Clips sorted by length and batches
-bounded by padded seconds (instead of a number of clips) keep that cost near the audio itself.
+A batch costs what its longest clip costs, times its clips: its *padded seconds*. Clips sorted by length and
+batches bounded by padded seconds (instead of a number of clips) keep that cost near the audio itself.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, Callable
 
 MAX_CLIPS = 256  # a batch of very short clips gains nothing beyond this
 MEMORY_SHARE = 0.7  # of the free GPU memory; the rest is for fragmentation and longer texts than the probe's
@@ -14,7 +16,9 @@ PROBE_CLIPS = 4
 
 
 def cut_batches(lengths_s: Sequence[float], batch_s: float, max_clips: int = MAX_CLIPS) -> list[list[int]]:
-    """Return batches of indices, longest clips first, each of at most `batch_s` padded seconds (or one clip)."""
+    """Return batches of indices, longest clips first, each of at most `batch_s` padded seconds (or one
+    clip).
+    """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths_s)), key=lambda i: -lengths_s[i]):
         batch = batches[-1] if batches else []
@@ -39,8 +43,8 @@ def waste(audio_s: float, cost_s: float) -> float:
 def seconds_that_fit(recognise: Callable[[list[Any]], Any], clip_s: float, sample_rate_hz: int) -> float:
     """Return how many padded seconds of audio one batch may hold on the current GPU: measured, not guessed.
 
-    Four clips of noise of the greatest length go through the model; what they took beyond the weights, a padded
-    second, is set against the memory that is free. Needs a CUDA device.
+    Four clips of noise of the greatest length go through the model; what they took beyond the weights, a
+    padded second, is set against the memory that is free. Needs a CUDA device.
     """
     import numpy as np
     import torch

@@ -31,7 +31,8 @@ def revision() -> str:
 def _recognise(samples: np.ndarray, timestamps: bool) -> dict[str, Any]:
     """One clip in one piece (`full_utt`: feeding it in blocks gives another text).
 
-    A fresh decoder each time (0.3 s): a used one keeps the cepstral mean of what it heard and answers differently.
+    A fresh decoder each time (0.3 s): a used one keeps the cepstral mean of what it heard and answers
+    differently.
     """
     import numpy as np
     from pocketsphinx import Decoder
@@ -44,7 +45,9 @@ def _recognise(samples: np.ndarray, timestamps: bool) -> dict[str, Any]:
     best = decoder.hyp()
     heard: dict[str, Any] = {"text": best.hypstr if best else ""}
     if timestamps:
-        heard["words"] = [_word(part) for part in (decoder.seg() or []) if _is_word(part.word)] if best else []
+        heard["words"] = (
+            [_word(part) for part in (decoder.seg() or []) if _is_word(part.word)] if best else []
+        )
     return heard
 
 

@@ -1,11 +1,13 @@
-"""Reference transcripts from outside the manifest: CSV with a header, lines of `NAME<tab or space>text`, a manifest."""
+"""Reference transcripts from outside the manifest: CSV with a header, lines of `NAME<tab or space>text`, a
+manifest.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from typing import Any, Optional
+from typing import Any
 
 CSV_COLUMN = "transcription"  # AMELA's reference files: file_id,audio_filepath,transcription
 PATH_COLUMNS = ("audio_filepath", "path", "filename", "file")
@@ -21,7 +23,7 @@ class References:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._texts: dict[str, Optional[str]] = {}
+        self._texts: dict[str, str | None] = {}
 
     def add(self, text: str, path: str = "", name: str = "") -> None:
         """Add the text of a recording known by its path, its name or both."""
@@ -31,15 +33,19 @@ class References:
             # Two recordings of one name: neither is meant by it, and the full path still tells them apart.
             self._texts[key] = text if self._texts.get(key, text) == text else None
 
-    def of(self, record: dict[str, Any]) -> Optional[str]:
-        """Return the text of a record, None where there is none. Raises ReferencesError for a name given twice."""
+    def of(self, record: dict[str, Any]) -> str | None:
+        """Return the text of a record, None where there is none. Raises ReferencesError for a name given
+        twice.
+        """
         path = record.get("audio_filepath", "")
         names = [str(record["id"])] if "id" in record else []
         for name in names + (_names(path) if path else []):
             if name in self._texts:
                 text = self._texts[name]
                 if text is None:
-                    raise ReferencesError(f"{self.source}: {name} stands there with two different texts; give full paths")
+                    raise ReferencesError(
+                        f"{self.source}: {name} stands there with two different texts; give full paths"
+                    )
                 return text
         return None
 
@@ -53,8 +59,10 @@ def _names(path: str) -> list[str]:
     return list(dict.fromkeys([path, base, os.path.splitext(base)[0]]))
 
 
-def read_references(path: str, column: Optional[str] = None) -> References:
-    """Return the texts of a file. `column` is that of a CSV (`transcription`) or the field of a manifest (`text`)."""
+def read_references(path: str, column: str | None = None) -> References:
+    """Return the texts of a file. `column` is that of a CSV (`transcription`) or the field of a manifest
+    (`text`).
+    """
     found = References(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -94,7 +102,9 @@ def _read_manifest(file: Any, path: str, field: str, found: References) -> None:
             if field in record:
                 found.add(str(record[field]), record.get("audio_filepath", ""), str(record.get("id", "")))
         except (ValueError, TypeError, AttributeError) as error:
-            raise ReferencesError(f"{path}:{number}: found no JSON object ({error}); wanted a manifest record") from error
+            raise ReferencesError(
+                f"{path}:{number}: found no JSON object ({error}); wanted a manifest record"
+            ) from error
 
 
 def _read_lines(file: Any, path: str, found: References) -> None:
@@ -106,5 +116,7 @@ def _read_lines(file: Any, path: str, found: References) -> None:
         if not tab:
             name, tab, text = name.partition(" ")
         if not name:
-            raise ReferencesError(f"{path}:{number}: found {line[:60]!r}; wanted NAME, a tab or space, and the text")
+            raise ReferencesError(
+                f"{path}:{number}: found {line[:60]!r}; wanted NAME, a tab or space, and the text"
+            )
         found.add(text, name if os.path.splitext(name)[1] else "", name)

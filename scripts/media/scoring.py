@@ -1,8 +1,9 @@
 """Word and character error rates, a file and over all, with bootstrap intervals.
 
-Rates over all are sums of errors over sums of reference lengths. Intervals draw whole recordings again (percentile
-bootstrap); two systems are compared on the same draws, which is far sharper than comparing their intervals.
-Source: Bisani & Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation, ICASSP 2004.
+Rates over all are sums of errors over sums of reference lengths. Intervals draw whole recordings again
+(percentile bootstrap); two systems are compared on the same draws, which is far sharper than comparing their
+intervals. Source: Bisani & Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation,
+ICASSP 2004.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Count(NamedTuple):
 
 
 def normalizer(name: str) -> Callable[[str], str]:
-    """Return Whisper's normaliser (`english` spells numbers and contractions out, `basic` is for any language)."""
+    """Return Whisper's normaliser (`english` spells numbers and contractions out, `basic` is for any
+    language).
+    """
     if name == "none":
         return lambda text: " ".join(text.split())
     if name == "english":

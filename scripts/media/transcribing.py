@@ -1,7 +1,8 @@
 """From manifest records to texts: read, cut at silences, batch by length, recognise, join with times.
 
-The recogniser is any function from a list of samples (float32, 16 kHz, shape (samples,)) to a list of dicts with
-`text` and, where it knows them, `words` (`start_s`, `end_s`, `word`; from the start of the samples) and `truncated`.
+The recogniser is any function from a list of samples (float32, 16 kHz, shape (samples,)) to a list of dicts
+with `text` and, where it knows them, `words` (`start_s`, `end_s`, `word`; from the start of the samples) and
+`truncated`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import gc
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Callable
 
 from media import audio, cutting, padding
 
@@ -51,7 +53,7 @@ class Outcome:
     empty: bool = False
     truncated: bool = False
     pieces: int = 0
-    error: Optional[Exception] = None
+    error: Exception | None = None
 
     def result(self) -> dict[str, Any] | Exception:
         """`text`, `segments`, `vad` and `flags` of the record, or its error."""
@@ -71,8 +73,8 @@ class Outcome:
 class Transcriber:
     """A recogniser with all that it needs to take whole manifest records.
 
-    find_speech: from blocks of samples to `[{start_s, end_s}]`, for records without the field `speech`; named `vad`.
-    batch_s: padded seconds a batch; halved for good whenever memory runs out.
+    find_speech: from blocks of samples to `[{start_s, end_s}]`, for records without the field `speech`; named
+    `vad`. batch_s: padded seconds a batch; halved for good whenever memory runs out.
     """
 
     recognise: Callable[[list[np.ndarray]], list[Heard]]
@@ -135,7 +137,9 @@ class Transcriber:
         return vad, zip(pieces, cutting.read_pieces(audio.stream_mono(**window), pieces, audio.SAMPLE_RATE))
 
     def _hear(self, clips: list[Clip]) -> list[Heard | Exception]:
-        """What the recogniser says of each clip. A batch that fails is tried in halves, down to the clip at fault."""
+        """What the recogniser says of each clip. A batch that fails is tried in halves, down to the clip at
+        fault.
+        """
         if not clips:
             return []
         lengths_s = [clip.length_s for clip in clips]
@@ -163,11 +167,16 @@ class Transcriber:
             return
         self._reported = time.monotonic()
         share = padding.waste(self.audio_s, self.cost_s)
-        self.log(f"{self.audio_s / 3600:.2f} h heard, padding {share:.1%}, batches of {self.batch_s:.0f} padded seconds")
+        self.log(
+            f"{self.audio_s / 3600:.2f} h heard, padding {share:.1%}, "
+            f"batches of {self.batch_s:.0f} padded seconds"
+        )
 
 
 def _note(outcome: Outcome, clip: Clip, heard: Heard | Exception) -> None:
-    """Add to a record what was heard in one of its clips; times become seconds from the start of the record."""
+    """Add to a record what was heard in one of its clips; times become seconds from the start of the
+    record.
+    """
     if isinstance(heard, Exception):
         outcome.error = heard
         return

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A folder of audio → speech → text → report, through the batch files in slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same files
-# here. Ctrl-C, and the same command again goes on. `make demo [AUDIO=FOLDER]` builds the environment first.
+# A folder of audio → speech → text → report, through the batch files in slurm/: demo.sh [FOLDER]
+# Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
+# files here. Ctrl-C, and the same command again goes on. `make demo [AUDIO=FOLDER]` builds the environment first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export AMELA_ENVS=${AMELA_ENVS:-$PWD/envs/.built} AMELA_ENV=local
@@ -28,7 +29,7 @@ launch() {  # launch LINES [--array=…] BATCH_FILE ARGUMENT…: run it to its e
         while squeue --noheader --jobs="$job" 2>/dev/null | grep -q .; do sleep 2; done
         job=''
     fi
-    find logs -name '*.out' -newer "$since" -exec tail -qn "$lines" {} +
+    find logs -name '*.out' -newer "$since" | sort | xargs tail -qn "$lines"
     rm -f "$since"
 }
 

@@ -6,17 +6,18 @@
 
 Run it once, on a machine with network that sees the disk of the nodes (often the login node); tasks then go
 with --offline. Run again, it fetches nothing that is there, and verifies each file by its SHA-256. HF_HOME
-moves the hub's cache (set it in slurm/site.env too), --folder the rest. vad.py needs nothing but its packages.
+moves the hub's cache (set it in slurm/site.env too), --folder the rest. vad.py needs only its packages.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shlex
 import sys
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,10 @@ NEEDS = {
     CANARY: ("Qwen/Qwen3-1.7B",)
 }  # its language model's configuration and tokenizer; weights are in its own
 FETCH_LIMIT_S = 60  # without an answer
+
+
+class NoNetworkError(Exception):
+    """A file could not be fetched; the text says why."""
 
 
 class ModelFile(NamedTuple):
@@ -92,7 +97,8 @@ FILES = {
                   "03cc04a9c24fec4285e73e709c485756d8f116aa8e724eac555de6a7cf8d28ad"),
         ModelFile("hifigan_lj_mhubert_base_25hz.pt", f"{TWIST}/hifigan_lj_mhubert_base_25hz.pt",
                   "d88224e95c501e2cd59a6e4014753169cfe060fb7ade3cc0da03c809fef73b79"),
-        ModelFile("hifigan_lj_mhubert_base_25hz_config.json", f"{TWIST}/hifigan_lj_mhubert_base_25hz_config.json",
+        ModelFile("hifigan_lj_mhubert_base_25hz_config.json",
+                  f"{TWIST}/hifigan_lj_mhubert_base_25hz_config.json",
                   "116dc39be4970cd393e562acd0a0ec70a86aaba7e9ca469b8b836cb3fe46afc7"),
     ],
 }  # fmt: skip
@@ -123,12 +129,13 @@ def get_files(files: list[ModelFile], folder: Path) -> int:
     for file in files:
         target = folder / file.name
         try:
-            if not target.exists():
+            if target.exists():
+                _check(target, _sha256(target), file.sha256)
+            else:
                 log(f"fetching {file.url}")
                 _fetch(file, target)
-            _check(target, _sha256(target), file.sha256)
             print(f"ok       {target}")
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as exc:
+        except NoNetworkError as exc:
             log(f"not fetched: {exc}")
             missing.append(file)
     if missing:
@@ -144,12 +151,30 @@ def get_files(files: list[ModelFile], folder: Path) -> int:
 
 
 def _fetch(file: ModelFile, target: Path) -> None:
-    with (
-        urllib.request.urlopen(file.url, timeout=FETCH_LIMIT_S) as answer,
-        write_aside(target, "wb") as output,
-    ):
-        while block := answer.read(1 << 20):
+    """Fetch a file; it gets its name only when it is the right one."""
+    digest = hashlib.sha256()
+    with write_aside(target, "wb") as output:
+        for block in _blocks(file.url):
             output.write(block)
+            digest.update(block)
+        found = digest.hexdigest()
+        if found != file.sha256:
+            raise CallError(f"{file.url}: found {found}, wanted {file.sha256}: another file lies there")
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """Yield what lies at an address; NoNetworkError for all that can happen on the way."""
+    size = 0
+    try:
+        with urllib.request.urlopen(url, timeout=FETCH_LIMIT_S) as answer:
+            while block := answer.read(1 << 20):
+                size += len(block)
+                yield block
+            wanted = int(answer.headers.get("Content-Length") or size)
+    except (OSError, http.client.HTTPException) as exc:
+        raise NoNetworkError(str(exc)) from exc
+    if size < wanted:  # a line cut short raises nothing by itself
+        raise NoNetworkError(f"{url}: cut off after {size:,} of {wanted:,} bytes")
 
 
 def _sha256(path: Path, start: bytes = b"", name: str = "sha256") -> str:

@@ -1,7 +1,7 @@
 """Say what to ask SLURM for: try a stage on a sample, print array size, time, memory and GPU-hours.
 
     python scripts/plan.py asr metadata/corpus.json
-    python scripts/plan.py vad /data/corpus -- --engine silero
+    python scripts/plan.py vad /data/corpus -- --engine silero           after -- come options of the stage
     python scripts/plan.py asr metadata/corpus.json --x-realtime 300     nothing is run; the speed is yours
 
 The stage runs in its own environment on copies of a few records, in a temporary folder; the manifest is not
@@ -94,12 +94,12 @@ def main() -> int:
 
 
 def _parse_args() -> argparse.Namespace:
-    stages = sorted(path.stem for path in (REPOSITORY / "slurm").glob("*.slurm"))
+    launchers = sorted((REPOSITORY / "slurm").glob("*.slurm"))
+    stages = [path.stem for path in launchers if (REPOSITORY / "scripts" / f"{path.stem}.py").exists()]
     arguments = parser(__doc__)
     add = arguments.add_argument
     add("stage", help="name of a batch file in slurm/: " + ", ".join(stages))
     add("source", help="the manifest, or for vad the folder of audio")
-    add("options", nargs="*", metavar="-- OPTION", help="options of the stage, after --")
     add("--sample", type=positive, default=16, help="records to try")
     add(
         "--x-realtime",
@@ -115,7 +115,10 @@ def _parse_args() -> argparse.Namespace:
         help="hours that a task may take, which decides their number",
     )
     add("--json", action="store_true", help="print the plan as JSON")
-    args = arguments.parse_args()
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    args = arguments.parse_args(words[:cut])
+    args.options = words[cut + 1 :]
     if args.stage not in stages:
         raise CallError(f"{args.stage}: no slurm/{args.stage}.slurm; wanted one of {', '.join(stages)}")
     if args.task_h <= 0 or (args.x_realtime is not None and args.x_realtime <= 0):

@@ -1,0 +1,163 @@
+"""make demo, as a newcomer types it: the spoken corpus, and every stage to the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conftest import copy_code
+
+if TYPE_CHECKING:
+    from cluster import Cluster
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that make_corpus.py speaks."""
+    folder = tmp_path_factory.mktemp("spoken") / "corpus"
+    speak(folder)
+    return folder
+
+
+def speak(folder: Path, **env: str) -> str:
+    command = [sys.executable, str(REPOSITORY / "scripts/make_corpus.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return the code as a user clones it, this Python standing for the environment `local`."""
+    folder = copy_code(tmp_path / "amela")
+    shutil.copy(REPOSITORY / "demo.sh", folder)
+    return folder
+
+
+@pytest.fixture
+def few(corpus: Path, tmp_path: Path) -> Path:
+    """Return a folder with four sentences, noise and a broken file, of the spoken corpus."""
+    folder = tmp_path / "few words"
+    folder.mkdir()
+    with open(corpus / "reference.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if "long" not in row["audio_filepath"]][::13][:4]
+    for row in rows:
+        shutil.copy(corpus / row["audio_filepath"], folder)
+        row["audio_filepath"] = Path(row["audio_filepath"]).name
+    shutil.copy(corpus / "noise.wav", folder)
+    with open(folder / "reference.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return folder
+
+
+def demo(clone: Path, *arguments: object, env: dict[str, str] | None = None) -> str:
+    command = ["bash", str(clone / "demo.sh"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env or alone(), timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return done.stdout
+
+
+def alone() -> dict[str, str]:
+    """Return an environment in which no cluster answers."""
+    return {**os.environ, "SLURM_CONF": "/nowhere/slurm.conf"}
+
+
+def check_results(clone: Path, said: str) -> list[dict[str, object]]:
+    records = [json.loads(line) for line in (clone / "metadata/demo_few words.json").read_text().splitlines()]
+    assert len(records) == 5
+    assert all({"speech", "text", "asr", "asr_segments"} <= set(record) for record in records)
+    assert sum(record["text"] == "" for record in records) == 1, "noise has no words"
+    report = clone / "output/demo_few words_report.html"
+    assert report.stat().st_size > 50_000
+    assert f"report       {report}" in said
+    assert "WER %" in said
+    assert len(list((clone / "output/demo_few words").rglob("*.TextGrid"))) == 5
+    return records
+
+
+def test_the_corpus_is_what_its_table_says(corpus: Path) -> None:
+    with open(corpus / "reference.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 12 + 1
+    assert len({row["speaker"] for row in rows}) == 4
+    for row in rows:
+        with wave.open(str(corpus / row["audio_filepath"])) as sound:
+            seconds = sound.getnframes() / sound.getframerate()
+        words = len(row["transcription"].split())
+        assert 1.2 < words / seconds < 4.5, row
+    longest = max(rows, key=lambda row: len(row["transcription"]))
+    with wave.open(str(corpus / longest["audio_filepath"])) as sound:
+        assert sound.getnframes() / sound.getframerate() > 40, "longer than what asr.py takes in one piece"
+
+
+def test_the_corpus_is_the_same_again_and_kept(corpus: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*.wav") if path.name != "broken.wav"}
+    speak(corpus)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_without_flite_espeak_speaks_and_says_so(tmp_path: Path) -> None:
+    said = speak(tmp_path / "corpus", PATH=str(tmp_path))
+    assert "spoken by espeak-ng" in said
+    assert "espeak-ng" in (tmp_path / "corpus/voices.txt").read_text()
+    sizes = [path.stat().st_size for path in (tmp_path / "corpus").glob("*/*.wav")]
+    assert len(sizes) == 49
+    assert min(sizes) > 60_000
+
+
+def test_a_folder_from_end_to_end_and_again(clone: Path, few: Path) -> None:
+    """The second time nothing is left to do, and nothing changes."""
+    said = demo(clone, few)
+    assert "local_sbatch.py slurm/vad.slurm" in said
+    records = check_results(clone, said)
+    again = check_results(clone, demo(clone, few))
+    assert again == records
+
+
+def test_on_a_real_cluster_the_same(clone: Path, few: Path, cluster: Cluster) -> None:
+    said = demo(clone, few, env=cluster.env)
+    assert "sbatch slurm/vad.slurm" in said
+    assert "sbatch --array=0-3 slurm/asr.slurm" in said
+    check_results(clone, said)
+
+
+def test_ctrl_c_and_the_same_command_goes_on(clone: Path, few: Path) -> None:
+    command = ["bash", str(clone / "demo.sh"), str(few)]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, text=True, env=alone()
+    )
+    deadline = time.monotonic() + 60
+    while not list((clone / "logs").glob("asr_*.out")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, said
+    assert "the same command goes on from here" in said
+    check_results(clone, demo(clone, few))
+
+
+def test_bad_calls(clone: Path, tmp_path: Path) -> None:
+    command = ["bash", str(clone / "demo.sh"), str(tmp_path / "no")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+    shutil.rmtree(clone / "envs/.built", ignore_errors=True)
+    done = subprocess.run(command[:2], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "make demo, or envs/create.sh local" in done.stderr

@@ -82,7 +82,7 @@ def main() -> int:
 def export(
     recording: Recording, formats: list[str], field: str, output: Path, corpus: dict[str, Any], manifest: str
 ) -> Counter[str]:
-    """Write one recording in all formats; return the numbers of files, intervals and segments without words."""
+    """Write one recording in all formats; return how many files, intervals and wordless segments."""
     from media.labels import ctm_lines, rttm_lines
     from media.tiers import recording_tiers, segments
 
@@ -132,7 +132,7 @@ def content(kind: str, recording: Recording, tiers: Iterable[Any], field: str, f
 
 
 def recordings(manifest: str) -> Iterator[Recording]:
-    """Yield the recordings of a manifest, each when its last record is read: only names are held in memory."""
+    """Yield the recordings of a manifest, each at its last record: only names are held in memory."""
     left: Counter[str] = Counter(_source(record) for _, record in read_records(manifest))
     names = output_names(list(left))
     waiting: dict[str, tuple[int, list[Record]]] = {}
@@ -147,7 +147,7 @@ def recordings(manifest: str) -> Iterator[Recording]:
 
 
 def output_names(sources: list[str]) -> dict[str, str]:
-    """Return a name for each audio file: its path below the shared folder, without suffix where that is unique."""
+    """Return a name for each audio file: its path below the shared folder, suffix only where needed."""
     if not sources:
         return {}
     root = os.path.commonpath([os.path.dirname(source) for source in sources])
@@ -158,7 +158,7 @@ def output_names(sources: list[str]) -> dict[str, str]:
 
 
 def duration_s(records: list[Record]) -> float:
-    """Return the length of a recording: of its record, or of the file itself where the records are windows."""
+    """Return the length of a recording: of its record, or of the file where records are windows."""
     end_s = max((record.get("offset") or 0.0) + (record.get("duration") or 0.0) for record in records)
     path = records[0].get("audio_filepath")
     if path and os.path.exists(path) and any(record.get("offset") is not None for record in records):

@@ -21,16 +21,15 @@ from amela.deals import read_deals
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
-from amela.manifest import Record, read_records, record_key
+from amela.manifest import Record, open_manifest, read_records, record_key
 from amela.state import manifest_folder, stage_folders
-from amela.summary import StageSummary, errors, summarise
+from amela.summary import errors, summarise
 
 MAX_ROWS = 20_000  # in the table: about 10 MB of page
-FILES_A_FAILURE = 200
 
 
 def states(manifest: str) -> list[Path]:
-    """Return the state folders of all stages, also those of the listing that vad.py made the manifest from."""
+    """Return the state folders of all stages, also of the listing that vad.py made the manifest from."""
     real = Path(os.path.realpath(manifest))
     name = "".join(f"[{char}]" if char in "*?[" else char for char in real.name)
     listings = sorted((real.parent / ".amela" / "listings").glob(f"*/{name}"))
@@ -50,7 +49,7 @@ def failures(manifest: str, folders: list[Path]) -> dict[str, tuple[str, str, st
         for error in errors(folder)
     }
     fields = {folder.name: read_deals(folder)[-1].header["field"] for folder in folders}
-    for _, record in read_records(manifest):
+    for _, record in read_records(manifest) if found else ():
         key = record_key(record)
         if key in found and fields[found[key][0]] in record:
             del found[key]
@@ -81,44 +80,11 @@ def scores_of(
 
 def sampled(manifest: str) -> Iterator[tuple[int, Record, bool]]:
     """Yield (line, record, whether it goes into the table) of each record."""
-    with open(manifest, "rb") as file:
+    with open_manifest(manifest) as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
     step = max(1, -(-lines // MAX_ROWS))
     for line, record in read_records(manifest):
         yield line, record, line % step == 0
-
-
-def stage_table(stage: StageSummary, name: str) -> dict[str, Any]:
-    """Return a stage's shards as the page draws them."""
-    totals = stage.totals()
-    return {
-        "stage": name,
-        "note": f"{totals['done']:,} done, {totals['failed']:,} failed, {totals['left']:,} left in "
-        f"{len(stage.shards):,} shard{'s' if len(stage.shards) > 1 else ''} (job {stage.job}).",
-        "shards": [
-            {
-                "shard": shard.shard,
-                "done": shard.done,
-                "failed": shard.failed,
-                "left": shard.left,
-                "audio_s": round(shard.audio_s, 1),
-                "speed": shard.x_real_time,
-                "state": shard.state,
-            }
-            for shard in stage.shards
-        ],
-    }
-
-
-def grouped(failed: dict[str, tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """Return the failures by stage and class, the largest group first."""
-    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for key, (stage, kind, message) in failed.items():
-        groups.setdefault((stage, kind), []).append({"name": key, "message": message})
-    return [
-        {"stage": stage, "kind": kind, "count": len(files), "files": files[:FILES_A_FAILURE]}
-        for (stage, kind), files in sorted(groups.items(), key=lambda group: -len(group[1]))
-    ]
 
 
 def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
@@ -126,16 +92,18 @@ def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
     from media.report import examples
 
     reasons = dict(examples.choose(corpus.rows, wanted))
-    lines = {corpus.lines[row]: row for row in reasons}
-    records = (
-        {lines[line]: record for line, record in read_records(manifest) if line in lines} if lines else {}
-    )
+    rows = {corpus.lines[row]: row for row in reasons}
+    last = max(rows, default=0)
+    records: dict[int, Record] = {}
+    for line, record in read_records(manifest) if rows else ():
+        if line in rows and "audio_filepath" in record:
+            records[rows[line]] = record
+        if line == last:
+            break
     made: list[dict[str, Any]] = []
     budget = examples.BUDGET_BYTES * 4 // 3
     for row, why in reasons.items():
-        if len(made) == wanted or budget <= 0:
-            break
-        if "audio_filepath" in records[row]:
+        if row in records and len(made) < wanted and budget > 0:
             example = examples.embed(records[row], why, row, corpus.field)
             if example and len(example["audio"]) <= budget:
                 budget -= len(example["audio"])
@@ -189,7 +157,7 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
     from media.report import methods, page
     from media.report.corpus import Corpus, name_rows
     from media.report.scores import HEADS, read_systems, systems_table
-    from media.report.sections import charts, lead, tiles
+    from media.report.sections import charts, grouped, lead, stage_table, tiles
 
     folders = states(args.manifest)
     failed = failures(args.manifest, folders)
@@ -200,10 +168,12 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
     args.field = args.field or (systems[0]["system"] if systems else "text")
     corpus = Corpus(args.field)
     files = metrics.with_name(metrics.name.replace("_global_metrics", "_metrics"))
+    headers = {folder: read_deals(folder)[-1].header for folder in folders}
+    done: Counter[str] = Counter()
     for line, record, in_table, score in scores_of(files, args.field, sampled(args.manifest)):
         why = failed.get(record_key(record), (None, None, None))[2]
         corpus.add(line, record, score, why, in_table or why is not None)
-    headers = {folder: read_deals(folder)[-1].header for folder in folders}
+        done.update(folder.name for folder, header in headers.items() if header["field"] in record)
     facts = facts_of(corpus, headers, failed, systems)
     data = {
         "rate": 16_000,
@@ -211,7 +181,12 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         "tiles": tiles(facts),
         "charts": charts(corpus.durations, corpus.ratios, corpus.wers, facts["noun"]),
         "metrics": {"columns": HEADS, "rows": systems_table(systems)},
-        "stages": [stage_table(summarise(folder), folder.name) for folder in folders],
+        "stages": [
+            stage_table(
+                summarise(folder), done[folder.name], corpus.records, facts["failures"].get(folder.name, 0)
+            )
+            for folder in folders
+        ],
         "failures": grouped(failed),
         "examples": play(args.manifest, corpus, args.examples),
         "rows_note": ""
@@ -252,6 +227,10 @@ def facts_of(
     versions: dict[str, Any] = {}
     for header in headers.values():
         versions.update({name: value for name, value in header["made_by"].items() if value})
+    commits = {
+        str(header["made_by"].get("amela")) for header in headers.values() if header["made_by"].get("amela")
+    }
+    versions["amela"] = " and ".join(sorted(commits))
     return {
         "noun": "records" if corpus.windows else "recordings",
         "records": corpus.records,

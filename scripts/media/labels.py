@@ -34,7 +34,7 @@ def rttm_lines(name: str, tiers: Iterable[Tier]) -> Iterator[str]:
 
 
 def ctm_lines(name: str, tiers: Iterable[Tier]) -> Iterator[str]:
-    """Yield a line a word with a time: file, channel from 1, start (s), duration (s), word. Source: NIST SCTK."""
+    """Yield a line a word: file, channel from 1, start (s), duration (s), word. Source: NIST SCTK."""
     for tier in tiers:
         if tier.kind == "words":
             for start_s, end_s, word in tier.intervals:

@@ -21,7 +21,7 @@ class Interval(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """The intervals of one kind ("speech", "text", "words"), speaker ("": unknown) and channel (None: mixed)."""
+    """The intervals of one kind ("speech", "text", "words"), speaker ("": unknown), channel (None: mixed)."""
 
     kind: str
     speaker: str

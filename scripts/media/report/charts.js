@@ -93,22 +93,29 @@ function table(node, columns, rows) {
 
 const SHARDS_SHOWN = 16;
 
-/** Shards of one stage, with a bar for speed; the first ones, the rest on demand. */
+const times = (speed) => (speed ? `${speed < 10 ? speed.toFixed(1) : count(Math.round(speed))} ×` : "");
+
+/** Shards of one stage, with a bar for speed; the first ones, the rest on demand. Columns that say nothing are left out. */
 function drawStage(stage) {
-  const fastest = Math.max(...stage.shards.map((shard) => shard.speed || 0), 1e-9);
+  const fastest = Math.max(...stage.shards.map((shard) => shard.speed || 0));
+  const some = (name) => stage.shards.some((shard) => shard[name]);
+  const bar = (shard) => make("span", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${(100 * (shard.speed || 0)) / fastest}%` }));
+  const heads = [
+    { title: "Shard", cell: (shard) => String(shard.shard) }, { title: "Done", cell: (shard) => count(shard.done) },
+    { title: "Failed", cell: (shard) => count(shard.failed), bad: (shard) => shard.failed },
+    some("left") && { title: "Left", cell: (shard) => count(shard.left) },
+    some("audio_s") && { title: "Audio", cell: (shard) => span(shard.audio_s) },
+    fastest > 0 && { title: "× real time", cell: (shard) => times(shard.speed) },
+    fastest > 0 && { title: "", text: true, cell: bar }, { title: "State", text: true, cell: (shard) => shard.state },
+  ].filter(Boolean);
   const body = make("tbody");
-  const fill = (rows) => body.append(...rows.map((shard) => make("tr", {},
-    make("td", { class: "num" }, String(shard.shard)), make("td", { class: "num" }, count(shard.done)),
-    make("td", { class: shard.failed ? "num bad" : "num" }, count(shard.failed)), make("td", { class: "num" }, count(shard.left)),
-    make("td", { class: "num" }, span(shard.audio_s)), make("td", { class: "num" }, shard.speed ? `${shard.speed < 10 ? shard.speed.toFixed(1) : count(Math.round(shard.speed))} ×` : ""),
-    make("td", {}, make("span", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${(100 * (shard.speed || 0)) / fastest}%` }))),
-    make("td", {}, shard.state))));
-  const heads = ["Shard", "Done", "Failed", "Left", "Audio", "× real time", "", "State"];
-  const grid = make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((name, index) => make("th", { scope: "col", class: index < 6 ? "num" : null }, name)))), body);
+  const fill = (rows) => body.append(...rows.map((shard) => make("tr", {}, ...heads.map((head) =>
+    make("td", { class: [head.text ? "" : "num", head.bad && head.bad(shard) ? "bad" : ""].join(" ").trim() }, head.cell(shard))))));
+  const grid = make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: head.text ? null : "num" }, head.title)))), body);
   fill(stage.shards.slice(0, SHARDS_SHOWN));
   const more = make("button", { type: "button", hidden: stage.shards.length <= SHARDS_SHOWN }, `Show all ${count(stage.shards.length)} shards`);
   more.addEventListener("click", () => { fill(stage.shards.slice(SHARDS_SHOWN)); more.remove(); });
-  byId("stages").append(make("h3", {}, stage.stage), make("p", { class: "note" }, stage.note), make("div", { class: "wide" }, grid), make("p", {}, more));
+  byId("stages").append(make("h3", {}, stage.stage), make("p", { class: "note" }, stage.note), stage.shards.length ? make("div", { class: "wide" }, grid) : "", more);
 }
 
 function drawFailures() {

@@ -39,30 +39,38 @@ class Corpus:
         in_table: bool,
     ) -> None:
         """Count a record, and keep it as a row of the table."""
-        row = table_row(record, self.field, score, error)
         self.records += 1
         self.windows = self.windows or record.get("offset") is not None
-        if record.get("duration") is not None:
-            self.durations.append(record["duration"])
-        if "r" in row:
-            self.ratios.append(row["r"])
-        if record.get("speech") is not None:
-            spoken_s = sum(part["end_s"] - part["start_s"] for part in record["speech"])
-            self.speech_s = (self.speech_s or 0.0) + spoken_s
+        duration_s, speech = record.get("duration"), record.get("speech")
+        if duration_s is not None:
+            self.durations.append(duration_s)
+        if speech is not None:
+            speech_s = length_s(speech)
+            self.speech_s = (self.speech_s or 0.0) + speech_s
+            if duration_s:
+                self.ratios.append(min(1.0, speech_s / duration_s))
         if score[0] is not None:
             self.wers.append(score[0])
         self.words += len(str(record.get(self.field) or "").split())
-        flags = row.get("f", [])
-        self.no_speech += "no_speech" in flags or record.get("speech") == []
-        self.truncated += "truncated" in flags
-        made_by = record.get(asr_field(self.field))
-        if isinstance(made_by, dict):
-            settings = {name: value for name, value in made_by.items() if name != "flags"}
-            self.asr[repr(settings)] += 1
-            self.settings[repr(settings)] = settings
+        self._count_settings(record.get(asr_field(self.field)), speech)
         if in_table:
-            self.rows.append(row)
+            self.rows.append(table_row(record, self.field, score, error))
             self.lines.append(line)
+
+    def _count_settings(self, made_by: Any, speech: Any) -> None:
+        settings = dict(made_by) if isinstance(made_by, dict) else None
+        flags = settings.pop("flags", None) or [] if settings else []
+        self.no_speech += "no_speech" in flags or speech == []
+        self.truncated += "truncated" in flags
+        if settings is not None:
+            name = repr(settings)
+            self.asr[name] += 1
+            self.settings[name] = settings
+
+
+def length_s(parts: list[dict[str, float]]) -> float:
+    """Return the seconds of speech of a record."""
+    return sum(part["end_s"] - part["start_s"] for part in parts)
 
 
 def asr_field(field: str) -> str:
@@ -93,9 +101,7 @@ def table_row(
     if speech is not None:
         row["s"] = [round(1000 * part[edge]) for part in speech for edge in ("start_s", "end_s")]
         if duration_s:
-            row["r"] = round(
-                min(1.0, sum(part["end_s"] - part["start_s"] for part in speech) / duration_s), 4
-            )
+            row["r"] = round(min(1.0, length_s(speech) / duration_s), 4)
     text = clean(record.get(field) or "")
     if record.get(segments_field(field)) and len(text) <= MAX_TEXT:
         row["t"] = thousandths((part, clean(part.get("text") or "")) for part in segments(record, field))

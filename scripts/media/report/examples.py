@@ -1,4 +1,4 @@
-"""Which records the page plays, and their sound: short excerpts as FLAC, exact to the sample in any browser."""
+"""Which records the page plays, and their sound: short excerpts as FLAC, exact in any browser."""
 
 from __future__ import annotations
 

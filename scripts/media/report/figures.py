@@ -17,7 +17,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def histogram(title: str, unit: str, values: Sequence[float], note: str | None = None) -> dict[str, Any]:
-    """Return a histogram: edges, counts, median and a sentence. `unit` is "s", or "%" for values of 0 to 1."""
+    """Return a histogram: edges, counts, median and a sentence. `unit` is "s", or "%" for 0 to 1."""
     ordered = sorted(values)
     median = quantile(ordered, 0.5)
     edges = _share_edges(ordered[-1]) if unit == "%" else _duration_edges(ordered)

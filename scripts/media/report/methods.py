@@ -27,9 +27,9 @@ def references(facts: dict[str, Any]) -> list[Reference]:
 def paragraph(facts: dict[str, Any]) -> str:
     """Return the paragraph. What is not known is left out, never guessed.
 
-    `facts`: noun, records, audio_s, speech_s (None: not looked for), words, no_speech, truncated, vad (settings),
-    asr (list of settings, each with its number of `records`), failures (stage → number), scores (what
-    `read_systems` of scores.py returns), versions (name → version).
+    `facts`: noun, records, audio_s, speech_s (None: not looked for), words, no_speech, truncated, vad
+    (settings), asr (list of settings, each with its number of `records`), failures (stage → number), scores
+    (what `read_systems` of scores.py returns), versions (name → version).
     """
     noun = facts["noun"]
     said = [f"The corpus comprised {facts['records']:,} {noun} ({spoken(facts['audio_s'])} of audio in all)."]
@@ -128,8 +128,8 @@ def _scores(scores: list[dict[str, Any]]) -> str:
     after = how.get(str(scores[0]["normalizer"]), "collapsing white space only")
     files, words = scores[0]["files"], scores[0]["ref_words"]
     return (
-        f"Against the reference transcripts of {files:,.0f} recordings ({words:,.0f} words), after {after}, the "
-        f"word error rate over all was {' and '.join(rates)}."
+        f"Against the reference transcripts of {files:,.0f} recordings ({words:,.0f} words), after {after}, "
+        f"the word error rate over all was {' and '.join(rates)}."
     )
 
 

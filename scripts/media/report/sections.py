@@ -1,4 +1,4 @@
-"""The parts of the page that are not code of its own: tiles, charts, the sentence under the title."""
+"""The parts of the page that are not code of its own: tiles, charts, shards, failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from media.report.figures import histogram, spoken
+
+FILES_A_FAILURE = 200  # named on the page of each kind of failure
 
 
 def tiles(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -61,6 +63,51 @@ def charts(
     if len(wers):
         found.append(histogram("Word error rate of each", "%", wers))
     return found
+
+
+def stage_table(stage: Any, done: int, records: int, failed: int) -> dict[str, Any]:
+    """Return a stage as the page draws it: what is done over all, and the shards of its last submission.
+
+    `stage` is what amela/summary.py says of that submission; `done` of `records` have the stage's field.
+    """
+    shards = [shard for shard in stage.shards if shard.records]
+    idle = len(stage.shards) - len(shards)
+    note = f"{done:,} of {records:,} records have `{stage.field}`; {failed:,} failed. "
+    last = f"{sum(shard.records for shard in shards):,} records in {_plural(len(shards), 'shard')}"
+    note += f"Last submission (job {stage.job}): {last}" + (
+        f", {idle:,} more had nothing to do." if idle else "."
+    )
+    rows = [
+        {
+            "shard": shard.shard,
+            "done": shard.done,
+            "failed": shard.failed,
+            "left": shard.left,
+            "audio_s": round(shard.audio_s, 1),
+            "speed": shard.x_real_time,
+            "state": shard.state,
+        }
+        for shard in shards
+    ]
+    return {"stage": stage.stage, "note": note, "shards": rows}
+
+
+def grouped(failed: dict[str, tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Return the failures (stage, class, message by key) by stage and class, the largest group first."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for key, (stage, kind, message) in failed.items():
+        files = groups.setdefault((stage, kind), [])
+        files.append(
+            {"name": key, "message": message[len(key) :].lstrip(": ") if message.startswith(key) else message}
+        )
+    return [
+        {"stage": stage, "kind": kind, "count": len(files), "files": files[:FILES_A_FAILURE]}
+        for (stage, kind), files in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _hours(seconds: float) -> str:

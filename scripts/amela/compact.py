@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def ended_files(folder: Path) -> set[Path]:
     ended = {beat["attempt"] for beat in beats} - running
     files = set()
     for path in (folder / "results").glob("*.jsonl"):
-        kind, _, attempt = path.name[: -len(".jsonl")].partition(".")
+        kind, attempt = path.name.split(".")[:2]
         if kind == "merged" or attempt in ended:
             files.add(path)
     return files
@@ -42,7 +43,9 @@ def compact(folder: Path, results: Results, ended: set[Path], latest_deal: int) 
                 if results.path(place) in ended:
                     file.write(results.read_raw(place))
         for path in old:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.stat().st_size == results.read_to[path]:  # else its task was taken for dead too soon
+                    path.unlink()
         sync_folder(name.parent)
     _remove_old_beats(folder, latest_deal)
 
@@ -58,12 +61,15 @@ def _kept_places(results: Results) -> Iterator[int]:
 
 
 def _remove_old_beats(folder: Path, latest_deal: int) -> None:
-    """Keep the last heartbeat of each shard of the latest deal, and those of running tasks."""
+    """Keep the last heartbeat of each shard of the latest deal, those of running tasks, and those without
+    which a result file would never count as ended.
+    """
     last: dict[Any, Record] = {}
+    with_file = {path.name.split(".")[1] for path in (folder / "results").glob("task_*.jsonl")}
     for beat in read_beats(folder):
         shard = (beat["deal"], beat["shard"])
         for stale in (last.pop(shard, None), beat if beat["deal"] != latest_deal else None):
-            if stale is not None and not is_alive(stale):
+            if stale is not None and stale["attempt"] not in with_file and not is_alive(stale):
                 Path(stale["path"]).unlink(missing_ok=True)
         last[shard] = beat
 

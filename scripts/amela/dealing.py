@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import beats, provenance
-from amela.deals import Deal, cuts, find_results, overwrites, read_deals
+from amela.deals import Deal, cuts, find_results, overwritten_lines, read_deals
 from amela.errors import CallError
 from amela.files import StrPath, link_first, make_folder, read_when_whole
 from amela.log import log
@@ -149,7 +149,7 @@ def _make_deal(
     number = len(deals) + 1
     num_shards = asked.num_shards or 1
     found = scan(args.manifest, field)
-    warn_of_duplicates(args.manifest, found)
+    twins = find_twins(args.manifest, found)
     generation = (deals[-1].header["generation"] if deals else 0) + bool(opener and deals)
     header: Record = {
         "number": number,
@@ -158,7 +158,7 @@ def _make_deal(
         "generation": generation,
         "opener": opener if deals or opener == "overwrite" else None,
         "field": field,
-        "array": place.is_array,
+        "array_size": _array_size(place, num_shards),
         "lines": len(found.keys),
         "records": found.records,
         "settings": args.settings,
@@ -167,7 +167,7 @@ def _make_deal(
     }
     todo, failed_before = _left(folder, [*deals, Deal(folder, header)], found, field)
     payload, loads = _assign(todo, found, num_shards, args.balance)
-    payload["failed_before"] = failed_before
+    payload.update(failed_before=failed_before, twins=twins)
     mean = sum(seconds for _, seconds in loads) / num_shards
     header.update(
         todo=sum(todo),
@@ -180,12 +180,22 @@ def _make_deal(
     return Deal(path, header) if link_first(path, data.encode()) else None
 
 
-def warn_of_duplicates(manifest: StrPath, found: Scan) -> None:
-    """Say which lines repeat a record; CallError where an id names two."""
-    repeated = check_duplicates(manifest, found.keys)
+def _array_size(place: Place, num_shards: int) -> int:
+    """Return how many shards one array takes: all, or as many as the first of several; 0 outside an array."""
+    if not place.is_array:
+        return 0
+    several = place.is_full_array and place.tasks is not None and 1 < place.tasks < num_shards
+    return place.tasks or num_shards if several else num_shards
+
+
+def find_twins(manifest: StrPath, found: Scan) -> list[int]:
+    """Return the lines whose record stands on others too, and say so; CallError where an id names two."""
+    first = check_duplicates(manifest, found.keys)
+    repeated = sorted(first)
     if repeated:
         lines = ", ".join(str(index + 1) for index in repeated[:5]) + (" …" if len(repeated) > 5 else "")
         log(f"{manifest}: {len(repeated)} lines repeat a record (lines {lines}); each gets its result")
+    return sorted({*first, *first.values()})
 
 
 def _left(folder: Path, deals: list[Deal], found: Scan, field: str) -> tuple[bytearray, list[int]]:
@@ -194,14 +204,14 @@ def _left(folder: Path, deals: list[Deal], found: Scan, field: str) -> tuple[byt
     """
     results = find_results(folder, found.keys, cuts(deals))
     redo = cuts(deals).fresh > 0
-    everything = overwrites(deals)
+    overwritten = overwritten_lines(deals)
     todo = bytearray(len(found.keys))
     foreign = 0
     for index, key in enumerate(found.keys):
         if not key or results.places[index] or results.error_stands(index):
             continue
         ours = results.old_place(index)
-        if found.has_field[index] and not everything and not (redo and ours):
+        if found.has_field[index] and index >= overwritten and not (redo and ours):
             foreign += not ours
             continue
         todo[index] = 1

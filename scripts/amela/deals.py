@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amela.errors import CallError
-from amela.files import read_when_whole
+from amela.files import explain, make_folder, read_when_whole
 from amela.manifest import Record
 from amela.results import Cuts, Results
 
@@ -38,6 +38,10 @@ class Deal(NamedTuple):
     def num_shards(self) -> int:
         """How many shards the deal has."""
         return int(self.header["num_shards"])
+
+    def read_twins(self) -> set[int]:
+        """Return the lines of the manifest as dealt whose record stands on another line too."""
+        return set(json.loads(read_when_whole(self.path).split(b"\n", 1)[1])["twins"])
 
     def read_plan(self) -> tuple[array[int], set[int]]:
         """Return the shard of each line of the manifest as dealt, -1 where nothing is to do; and the lines
@@ -61,6 +65,15 @@ class Deal(NamedTuple):
     def done_marker(self, shard: int) -> Path:
         """Return the file that says a shard of this deal has nothing left to do."""
         return self.path.parent.parent / "done" / f"{self.number:06d}-{shard:05d}"
+
+    def mark_done(self, shard: int) -> None:
+        """Write down that a shard has nothing left to do."""
+        marker = self.done_marker(shard)
+        make_folder(marker.parent)
+        try:
+            marker.touch()
+        except OSError as exc:
+            raise explain(exc, marker) from exc
 
     def is_finished(self) -> bool:
         """Tell whether every shard was done."""
@@ -87,12 +100,12 @@ def cuts(deals: list[Deal]) -> Cuts:
     return Cuts(max(fresh, default=0), max(retry, default=0))
 
 
-def overwrites(deals: list[Deal]) -> bool:
-    """Tell whether the run that counts was opened by --overwrite, so that fields from elsewhere are done
-    again too.
+def overwritten_lines(deals: list[Deal]) -> int:
+    """Return of how many lines fields from elsewhere are done again too: those that the manifest had when
+    the run that counts was opened by --overwrite. What is added later is not overwritten.
     """
-    opened = [deal.header["opener"] for deal in deals if deal.header["opener"] in ("fresh", "overwrite")]
-    return bool(opened) and opened[-1] == "overwrite"
+    opened = [deal.header for deal in deals if deal.header["opener"] in ("fresh", "overwrite")]
+    return int(opened[-1]["lines"]) if opened and opened[-1]["opener"] == "overwrite" else 0
 
 
 def find_results(folder: Path, keys: array[int], cut: Cuts, patience: int = 20) -> Results:

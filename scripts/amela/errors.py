@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
-import traceback
 from typing import Callable
 
-from amela.log import error
+from amela.log import end_of_log, error, trace
 
 OK = 0  # complete
 BUG = 1  # our bug
@@ -15,6 +14,8 @@ BAD_CALL = 2  # bad call or input
 TOO_MANY_ERRORS = 3  # more records failed than --max-error-rate allows
 INCOMPLETE = 4  # the merge found records without a result
 STOPPED = 75  # stopped early or broken device: the same command goes on
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
 
 class CallError(Exception):
@@ -31,7 +32,6 @@ def run_main(main: Callable[[], int]) -> None:
     """Exit with `main`'s status; a CallError is one `ERROR:` line and status 2, a full disk 75, a bug 1."""
     try:
         status = main()
-        sys.stdout.flush()
     except CallError as exc:
         error(str(exc))
         status = BAD_CALL
@@ -39,13 +39,18 @@ def run_main(main: Callable[[], int]) -> None:
         error(str(exc))
         status = STOPPED
     except KeyboardInterrupt:
-        error("interrupted: the same command goes on where this one stopped")
+        error("interrupted: what was done is kept, the same command goes on where this one stopped")
         status = STOPPED
     except BrokenPipeError:  # `status.py … | head`: nobody reads on, and that is fine
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = OK
     except Exception as exc:
-        traceback.print_exc()
-        error(f"{type(exc).__name__}: {exc}")
-        status = BUG
+        if isinstance(exc, OSError) and exc.errno in DISK_TROUBLE:
+            where = exc.filename or "the disk"
+            error(f"{where}: {exc.strerror}; what was done is kept; then give the same command again")
+            status = STOPPED
+        else:
+            trace()
+            error(f"{type(exc).__name__}: {exc}")
+            status = BUG
+    end_of_log()
     sys.exit(status)

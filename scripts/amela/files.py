@@ -7,12 +7,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Union
 
-from amela.errors import CallError, StoppedError
+from amela.errors import DISK_TROUBLE, CallError, StoppedError
 
 StrPath = Union[str, "os.PathLike[str]"]
 _serial = count()
@@ -26,7 +26,14 @@ def attempt_name() -> str:
 def aside_name(path: StrPath) -> Path:
     """Return a hidden name beside `path` that nobody else uses; cleaned by no one but its writer."""
     path = Path(path)
-    return path.with_name(f".{path.name[:100]}.{attempt_name()}-{next(_serial)}.tmp")
+    name = os.fsdecode(os.fsencode(path.name)[:100])  # names are limited in bytes
+    return path.with_name(f".{name}.{attempt_name()}-{next(_serial)}.tmp")
+
+
+def discard(path: Path) -> None:
+    """Remove a file of ours if that can be; a left-over harms nobody, and what went wrong before counts."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def explain(exc: OSError, path: StrPath, doing: str = "writing") -> Exception:
@@ -34,7 +41,7 @@ def explain(exc: OSError, path: StrPath, doing: str = "writing") -> Exception:
     call.
     """
     what = exc.strerror or str(exc)
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
+    if exc.errno in DISK_TROUBLE:
         return StoppedError(
             f"{path}: {doing}: {what}; nothing done before is lost: free space or quota there, "
             "then give the same command again"
@@ -90,7 +97,7 @@ def write_aside(path: StrPath, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(file.fileno())
         os.replace(aside, target)
     except BaseException as exc:
-        aside.unlink(missing_ok=True)
+        discard(aside)
         if isinstance(exc, OSError) and exc.filename in (None, str(aside), str(target)):
             raise explain(exc, path) from exc
         raise
@@ -123,7 +130,7 @@ def link_first(path: StrPath, data: bytes) -> bool:
     except OSError as exc:
         raise explain(exc, path) from exc
     finally:
-        aside.unlink(missing_ok=True)
+        discard(aside)
 
 
 def _create_first(path: Path, data: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from amela.deals import Deal
 from amela.slurm import array_expression
@@ -18,6 +18,7 @@ ONCE = {
     "--limit": True,
     "--fail-fast": False,
     "--shard-index": True,
+    "--shard-offset": True,
 }
 
 
@@ -27,18 +28,27 @@ def line(deal: Deal, missing: list[int]) -> str:
     return shards_line(deal, {shards[index] if index < len(shards) else -1 for index in missing})
 
 
-def shards_line(deal: Deal, wanted: Iterable[int]) -> str:
+def shards_line(deal: Deal, wanted: Collection[int]) -> str:
     """Return the command that finishes the given shards of a deal; -1 stands for records that it does not
     have.
     """
     command, *args = deal.header["command"]
-    args = _without_once(args)
-    if not deal.header["array"]:
-        return shlex.join(["sbatch" if command.endswith(".slurm") else "python", _short(command), *args])
-    indices = set(wanted)
-    whole = -1 in indices or len(indices) == deal.num_shards  # deal what is left anew
-    array = f"0-{deal.num_shards - 1}" if whole else array_expression(indices)
-    return shlex.join(["sbatch", f"--array={array}", _short(command), *args])
+    runner = "sbatch" if command.endswith(".slurm") else "python"
+    words = [_short(command), *_without_once(args)]
+    shards = set(range(deal.num_shards)) if -1 in wanted else set(wanted)  # -1: deal what is left anew
+    size = deal.header["array_size"]
+    if not size:
+        if deal.num_shards == 1:
+            return shlex.join([runner, *words])
+        each = " ".join(map(str, sorted(shards)))
+        return f"for shard in {each}; do {shlex.join([runner, *words])} --shard-index $shard; done"
+    lines = []
+    for offset in range(0, deal.num_shards, size):  # more than one beyond MaxArraySize
+        part = [shard - offset for shard in shards if offset <= shard < offset + size]
+        more = ["--shard-offset", str(offset)] if offset else []
+        if part:
+            lines.append(shlex.join([runner, f"--array={array_expression(part)}", *words, *more]))
+    return "; ".join(lines)
 
 
 def _short(path: str) -> str:

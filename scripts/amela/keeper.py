@@ -91,9 +91,20 @@ class Keeper:
                 worker.end()
         if self.stop and self.status == OK and self.left:
             self.status = STOPPED
-        self._judge(at_end=self.status == OK)
-        self.progress.finish()
+        self.conclude()
         return self.status
+
+    def conclude(self) -> None:
+        """Judge the whole attempt, and take its errors back where so much failed that it is not the data."""
+        self._judge(at_end=True)
+        if self.status == TOO_MANY_ERRORS:
+            text = f"{self.failed_first} of {self.tried_first} records failed, more than --max-error-rate "
+            text += str(self.args.max_error_rate)
+            if self.tried_first >= JUDGED_FROM:
+                self.writer.void_errors(text)  # the last line of the file
+                text += ": their errors do not count; mend the environment and give the same command again"
+            error(text)
+        self.progress.finish()
 
     def _loop(self) -> None:
         while self.status == OK:
@@ -201,7 +212,7 @@ class Keeper:
         """Write one record's line and count it."""
         failed = "error" in outcome
         if failed:
-            if self.stop and outcome["error"]["class"] in ("OutOfMemoryError", "WorkerDied"):
+            if self.stop:
                 return  # a machine that is being taken away says nothing about the data
             outcome["error"].update(attempt=self.attempt.name, host=socket.gethostname())
             self.progress.clear()
@@ -217,7 +228,7 @@ class Keeper:
             self.failed_first += failed
 
     def _judge(self, at_end: bool) -> None:
-        """Stop where so much fails that the environment must be broken, not the data."""
+        """Stop where so much fails that the environment must be broken, not the data: see `conclude`."""
         failed, tried = self.failed_first, self.tried_first
         if self.status != OK or not tried:
             return
@@ -226,11 +237,6 @@ class Keeper:
         if rate <= budget + margin or (tried < JUDGED_FROM and not at_end):
             return
         self.status = TOO_MANY_ERRORS
-        text = f"{failed} of {tried} records failed, more than --max-error-rate {budget}"
-        if tried >= JUDGED_FROM:
-            self.writer.void_errors(text)
-            text += ": their errors do not count; mend the environment and give the same command again"
-        error(text)
 
     def beat(self, state: str) -> None:
         """Write a heartbeat, while running at most every 30 s."""

@@ -7,7 +7,6 @@ A record has `audio_filepath` (absolute) or at least an `id`; times are seconds;
 from __future__ import annotations
 
 import json
-import math
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from amela.errors import CallError
 from amela.files import StrPath, explain, make_folder, write_aside
 
 Record = dict[str, Any]
+MAX_S = 1e9  # 30 years; also keeps infinity and numbers beyond a float out
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no record: a wrong file, or newlines lost in a copy
 BOM = b"\xef\xbb\xbf"
 
@@ -43,7 +43,10 @@ def from_line(raw: bytes) -> Record:
     """Return the object that a line of ours holds; ValueError where it is torn, cut or anything but an
     object.
     """
-    value = _decode(raw.decode())
+    try:
+        value = _decode(raw.decode())
+    except RecursionError:
+        raise ValueError("too many brackets in brackets") from None
     if type(value) is not dict:
         raise ValueError("no JSON object")
     return value
@@ -71,7 +74,7 @@ def read_lines(file: BinaryIO, name: StrPath) -> Iterator[bytes]:
                 f"{name}:{number}: found a line of more than {MAX_LINE_BYTES >> 20} MiB, "
                 "wanted one JSON object a line"
             )
-        yield raw[len(BOM) :] if number == 1 and raw.startswith(BOM) else raw
+        yield (raw[len(BOM) :] or b"\n") if number == 1 and raw.startswith(BOM) else raw
 
 
 def parse_record(raw: bytes, name: StrPath, index: int) -> Record:
@@ -110,8 +113,8 @@ def check_record(record: Record, name: StrPath, index: int) -> None:
         raise _bad(name, index, f"`id` {key!r}", "a string")
     for field in ("duration", "offset"):
         value = record.get(field)
-        if value is not None and not (type(value) in (int, float) and math.isfinite(value) and value >= 0):
-            raise _bad(name, index, f"`{field}` {value!r}", "seconds, at least 0")
+        if value is not None and not (type(value) in (int, float) and 0 <= value < MAX_S):
+            raise _bad(name, index, f"`{field}` {str(value)[:50]!r}", "seconds, at least 0")
     if record.get("offset") is not None and record.get("duration") is None:
         raise _bad(name, index, "`offset` without `duration`", "both for a part of a recording")
 
@@ -212,15 +215,15 @@ def duplicates(keys: array[int]) -> list[int]:
     return sorted(found)
 
 
-def check_duplicates(path: StrPath, keys: array[int]) -> list[int]:
-    """Return the line indices that repeat the key of an earlier line; CallError where an `id` is given
-    twice.
+def check_duplicates(path: StrPath, keys: array[int]) -> dict[int, int]:
+    """Return the line indices that repeat the key of an earlier line, with the first such line; CallError
+    where an `id` is given twice.
     """
     twice = set(duplicates(keys))
     if not twice:
-        return []
+        return {}
     first: dict[str, int] = {}
-    repeated = []
+    repeated = {}
     for index, record in read_records(path):
         key = record_key(record)
         if hash_key(key) not in twice:
@@ -233,5 +236,5 @@ def check_duplicates(path: StrPath, keys: array[int]) -> list[int]:
                 "wanted an id once: `manifest_tools.py validate` lists all"
             )
         else:
-            repeated.append(index)
+            repeated[index] = first[key]
     return repeated

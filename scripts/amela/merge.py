@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from amela import finish
 from amela.compact import compact, ended_files, remove_state
-from amela.deals import cuts, find_results, read_deals
+from amela.deals import cuts, find_results, overwritten_lines, read_deals
 from amela.errors import INCOMPLETE, OK, TOO_MANY_ERRORS, CallError
 from amela.files import StrPath, explain, write_aside
 from amela.log import log, printable
@@ -68,6 +68,7 @@ class _Stage:
         self.redo = any(deal.header["opener"] in ("fresh", "overwrite") for deal in self.deals)
         self.ended = ended_files(folder)  # before the results are read
         self.results: Results = find_results(folder, keys, cuts(self.deals))
+        self.overwritten = overwritten_lines(self.deals)
         self.done = self.failed = 0
         self.missing: list[int] = []
         self.errors: list[tuple[str, str]] = []
@@ -81,7 +82,7 @@ class _Stage:
             line = self.results.read(place)
             changed = any(record.get(name, self) != value for name, value in line["fields"].items())
             record.update(line["fields"])
-        if place or (present and not (self.redo and self.results.old_place(index))):
+        if place or (present and not self._waits(index)):
             self.done += 1
         elif index in self.results.errors:
             self.failed += 1
@@ -93,6 +94,10 @@ class _Stage:
         else:
             self.missing.append(index)
         return changed
+
+    def _waits(self, index: int) -> bool:
+        """Tell whether the field that a record has is to be made anew."""
+        return index < self.overwritten or bool(self.redo and self.results.old_place(index))
 
     def _is_merged(self, place: int) -> bool:
         return self.results.path(place).name.startswith("merged")
@@ -120,13 +125,6 @@ def merge(
     changing.
     """
     target = stage_folder(manifest, stage, field) if stage else None
-    folders = stage_folders(manifest)
-    if not folders or (target and target not in folders):
-        known = ", ".join(folder.name for folder in folders) or "none"
-        raise CallError(
-            f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
-            "run the stage first, on this very manifest"
-        )
     with _lock(manifest):
         for _ in range(PATIENCE):
             merged = _merge_once(manifest, target, allow_missing)
@@ -156,11 +154,10 @@ def _merge_once(manifest: StrPath, target: Path | None, allow_missing: bool) -> 
     """Return (stages, reports), or None where the manifest was replaced meanwhile."""
     before = _identity(manifest)
     keys = scan(manifest, "").keys
-    folders = stage_folders(manifest)
-    stages = [_Stage(folder, keys) for folder in folders]
+    stages = [_Stage(folder, keys) for folder in _folders_with_results(manifest, target)]
     asked = [one for one in stages if target is None or one.folder == target]
     try:
-        changed = _write_merged(manifest, stages, asked, before, allow_missing)
+        changed = _write_merged(manifest, len(keys), stages, asked, before, allow_missing)
         if changed is None:
             return None
         if changed:
@@ -172,8 +169,19 @@ def _merge_once(manifest: StrPath, target: Path | None, allow_missing: bool) -> 
             one.results.close()
 
 
+def _folders_with_results(manifest: StrPath, target: Path | None) -> list[Path]:
+    folders = stage_folders(manifest)
+    if not folders or (target and target not in folders):
+        known = ", ".join(folder.name for folder in folders) or "none"
+        raise CallError(
+            f"{manifest}: found no results of {target.name if target else 'any stage'} (there are: {known}); "
+            "run the stage first, on this very manifest"
+        )
+    return folders
+
+
 def _write_merged(
-    manifest: StrPath, stages: list[_Stage], asked: list[_Stage], before: Any, allow_missing: bool
+    manifest: StrPath, lines: int, stages: list[_Stage], asked: list[_Stage], before: Any, allow_missing: bool
 ) -> bool | None:
     """Replace the manifest by one with all fields; True when it holds them, False when withheld, None to try
     again.
@@ -184,10 +192,10 @@ def _write_merged(
             for index, raw in enumerate(read_lines(old, manifest)):
                 if not raw.isspace():
                     record = parse_record(raw, manifest, index)
-                    if index >= len(stages[0].results.places):
+                    if index >= lines:
                         raise _TryAgainError
                     if sum(one.apply(index, record) for one in stages):
-                        new.write(to_line(record))
+                        new.write(_merged_line(record, manifest, index))
                         changed = True
                         continue
                 new.write(raw if raw.endswith(b"\n") else raw + b"\n")
@@ -206,6 +214,13 @@ def _write_merged(
     except _UnchangedError:
         return True
     return True
+
+
+def _merged_line(record: Record, manifest: StrPath, index: int) -> bytes:
+    try:
+        return to_line(record)
+    except ValueError as exc:  # 1e999 reads as infinity
+        raise CallError(f"{manifest}:{index + 1}: found a number out of bounds, wanted JSON") from exc
 
 
 class _TryAgainError(Exception):

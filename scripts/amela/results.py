@@ -11,17 +11,21 @@ torn, cut in a character, without a newline or zero-filled was never a line.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from amela.errors import CallError
 from amela.files import StrPath, explain, make_folder, sync_folder
 from amela.manifest import Record, from_line, hash_key, to_line
 
 SYNC_EVERY_S = 10.0  # a lost node costs at most this much work
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
 ERRORS_THAT_STAND = 2  # an error is tried once more by another attempt, then stands
 _FILE_BITS = 40  # a place packs the number of a file above the offset in it
 
@@ -35,9 +39,10 @@ class ResultsWriter:
         self._synced = time.monotonic()
         make_folder(self.path.parent)
         try:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            self._fd = os.open(self.path, NEW_FILE, 0o666)
         except OSError as exc:
             raise explain(exc, path) from exc
+        self._moves = 0
         self._write({"amela": 1, **header})
         sync_folder(self.path.parent)
 
@@ -63,16 +68,35 @@ class ResultsWriter:
         if now or time.monotonic() - self._synced > SYNC_EVERY_S:
             try:
                 os.fsync(self._fd)
+                if os.fstat(self._fd).st_nlink == 0:
+                    self._move()
             except OSError as exc:
                 raise explain(exc, self.path) from exc
             self._synced = time.monotonic()
+
+    def _move(self) -> None:
+        """Go on in another file, with all lines so far: a merge took this task for dead (it was suspended, or
+        its clock is wrong) and gathered the lines there were then. A line that stands twice counts once.
+        """
+        self._moves += 1
+        old, path = self._fd, self.path.with_suffix(f".{self._moves}.jsonl")
+        self._fd = os.open(path, NEW_FILE, 0o666)
+        with open(old, "rb") as file:
+            file.seek(0)
+            for raw in file:
+                os.write(self._fd, raw)
+        os.fsync(self._fd)
+        sync_folder(path.parent)
 
     def close(self) -> None:
         """Bring everything to the disk and close."""
         try:
             self.sync(now=True)
         finally:
-            os.close(self._fd)
+            try:
+                os.close(self._fd)
+            except OSError as exc:  # NFS says here that the quota is used up
+                raise explain(exc, self.path) from exc
 
 
 def read_results(file: BinaryIO) -> Iterator[tuple[int, Record]]:
@@ -115,6 +139,20 @@ class Cuts(NamedTuple):
     retry: int = 0  # errors
 
 
+def _open_one_of_many(path: Path, open_files: int) -> BinaryIO:
+    """Open a file for reading; ask for more open files than the usual 1,024 where there are as many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < open_files + 100:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(2 * soft, hard) if hard > 0 else 2 * soft, hard))
+    try:
+        return open(path, "rb")
+    except OSError as exc:
+        if exc.errno == errno.EMFILE:
+            raise CallError(f"{path}: {exc.strerror} ({open_files}, the limit here is {hard}): raise it by "
+                            f"`ulimit -n {4 * open_files}`, or merge on another machine") from exc
+        raise
+
+
 class Results:
     """Where the results of a manifest's lines stand: two numbers a line and the few errors.
 
@@ -130,6 +168,7 @@ class Results:
         self.unplaced: list[int] = []  # places of lines whose record the manifest has no more
         self.failed_ever: set[int] = set()  # lines with an error of any generation
         self.paths: list[Path] = []
+        self.read_to: dict[Path, int] = {}  # bytes of each file that were there when it was read
         self._files: list[BinaryIO] = []
         self._keys, self._cuts = keys, cuts
         self._stray_places: dict[int, int] = {}  # by key hash: lines whose hint no longer fits
@@ -141,10 +180,11 @@ class Results:
         meanwhile.
         """
         for path in result_files(folder):
-            file = open(path, "rb")  # noqa: SIM115
+            file = _open_one_of_many(path, len(self.paths))
             self._files.append(file)
             self.paths.append(path)
             self._index(len(self._files), file, errors_void(path))
+            self.read_to[path] = file.tell()
         self._place_strays()
         return self
 
@@ -215,11 +255,18 @@ class Results:
             file.close()
 
 
-def settled_keys(paths: list[Path], cuts: Cuts) -> tuple[set[str], set[str]]:
-    """Return the keys that need no more work by the given files (done, or failed for good), and those that
-    failed.
-    """
+class Settled(NamedTuple):
+    """What some result files say of a shard's records."""
+
+    keys: set[str]  # need no more work: done, or failed for good
+    failed: set[str]  # keys with an error
+    twins: set[int]  # lines that were done, of those whose key names several
+
+
+def settled(paths: list[Path], cuts: Cuts, twins: set[int]) -> Settled:
+    """Return what the given files say; `twins` are the lines whose key names several."""
     done: set[str] = set()
+    done_twins: set[int] = set()
     failed: dict[str, set[str]] = {}
     for path in paths:
         void = errors_void(path)
@@ -231,7 +278,9 @@ def settled_keys(paths: list[Path], cuts: Cuts) -> tuple[set[str], set[str]]:
                     continue
                 if "fields" in line:
                     done.add(key)
+                    if line["line"] in twins:
+                        done_twins.add(line["line"])
                 elif not void and generation >= cuts.retry:
                     failed.setdefault(key, set()).add(line["error"]["attempt"])
-    settled = done | {key for key, attempts in failed.items() if len(attempts) >= ERRORS_THAT_STAND}
-    return settled, set(failed)
+    for_good = {key for key, attempts in failed.items() if len(attempts) >= ERRORS_THAT_STAND}
+    return Settled(done | for_good, set(failed), done_twins)

@@ -14,10 +14,15 @@ PATIENCE_S: dict[int, float] = {signal.SIGUSR1: 90.0, signal.SIGTERM: 10.0, sign
 
 
 class Stop:
-    """Remembers the first signal that asked to stop. Handlers only set a flag: no file is touched in one."""
+    """Remembers that a signal asked to stop.
+
+    Inside `with stop:` a handler only sets a flag that the loop looks at. Elsewhere, where nothing needs an
+    orderly end (a long scan, a wait, a debugger's run), it raises KeyboardInterrupt: Ctrl-C ends it now.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._in_loop = False
         self._deadline = float("inf")
 
     def listen(self) -> Stop:
@@ -28,8 +33,17 @@ class Stop:
 
     def _note(self, number: int, _frame: Any) -> None:
         impatient = number == signal.SIGINT and self.signal is not None  # Ctrl-C twice
-        self.signal = self.signal or number
+        if self.signal in (None, signal.SIGUSR1):  # cancelled after the time limit's warning is cancelled
+            self.signal = number
         self._deadline = min(self._deadline, time.monotonic() + (0 if impatient else PATIENCE_S[number]))
+        if not self._in_loop:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> None:
+        self._in_loop = True
+
+    def __exit__(self, *_exc: object) -> None:
+        self._in_loop = False
 
     def __bool__(self) -> bool:
         return self.signal is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amela.deals import Deal, cuts, read_deals
-from amela.files import StrPath
+from amela.files import StrPath, explain
 from amela.log import log
 from amela.manifest import Record, from_line, open_manifest, parse_record, read_lines, record_key
-from amela.results import read_header, result_files, settled_keys
+from amela.results import Settled, read_header, result_files, settled
 
 KEEP_IN_MEMORY_BYTES = 32 * 2**20
 
@@ -47,7 +48,10 @@ class Spool:
         self._offsets.append(self._end)
         self._indices.append(index)
         self._durations.append(duration_s)
-        self._end += self._file.write(raw.rstrip() + b"\n")
+        try:
+            self._end += self._file.write(raw.rstrip() + b"\n")
+        except OSError as exc:
+            raise explain(exc, tempfile.gettempdir()) from exc
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -73,7 +77,8 @@ def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: int | None, l
     """
     deals = read_deals(folder)
     redo = any(other.header["opener"] in ("fresh", "overwrite") for other in deals)
-    settled, failed = _settled_before(folder, deals, deal, shard, redo)
+    twins = deal.read_twins()
+    before = _settled_before(folder, deals, deal, shard, redo, twins)
     spool = Spool()
     shards, failed_before = deal.read_plan()
     field, lines = deal.header["field"], 0
@@ -85,10 +90,10 @@ def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: int | None, l
                 continue
             record = parse_record(raw, manifest, index)
             key = record_key(record)
-            if (redo or field not in record) and key not in settled:
-                spool.add(
-                    index, raw, float(record.get("duration") or 0), index in failed_before or key in failed
-                )
+            is_settled = index in before.twins if index in twins else key in before.keys
+            if (redo or field not in record) and not is_settled:
+                failed = index in failed_before or key in before.failed
+                spool.add(index, raw, float(record.get("duration") or 0), failed)
     if lines != len(shards):
         log(
             f"{manifest} has {lines} lines and had {len(shards)} when it was dealt: results are matched by "
@@ -98,21 +103,24 @@ def open_shard(manifest: StrPath, folder: Path, deal: Deal, shard: int | None, l
 
 
 def _settled_before(
-    folder: Path, deals: list[Deal], deal: Deal, shard: int | None, redo: bool
-) -> tuple[set[str], set[str]]:
-    """Return the keys that earlier attempts at this shard settled, and those that failed in one."""
+    folder: Path, deals: list[Deal], deal: Deal, shard: int | None, redo: bool, twins: set[int]
+) -> Settled:
+    """Return what earlier attempts at this shard settled."""
     while True:
         try:
-            return settled_keys(list(_files_of_shard(folder, deal, shard, redo)), cuts(deals))
+            return settled(list(_files_of_shard(folder, deal, shard, redo)), cuts(deals), twins)
         except FileNotFoundError:  # a merge compacted one: what it held stands elsewhere now
             continue
 
 
 def _files_of_shard(folder: Path, deal: Deal, shard: int | None, redo: bool) -> Iterator[Path]:
-    """Yield the result files of a shard; merged ones only where the field in the manifest tells less."""
+    """Yield the result files of a shard. Of merged ones the manifest tells the fields, the deal the errors:
+    they are read only where fields are made anew, or when they may hold errors that the deal cannot know.
+    """
+    dealt = os.stat(deal.path).st_mtime
     for path in result_files(folder):
         if path.name.startswith("merged"):
-            if redo:
+            if redo or os.stat(path).st_mtime >= dealt:
                 yield path
         elif shard is not None and not path.name.startswith(f"task_{shard:04d}."):
             continue

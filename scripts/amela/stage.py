@@ -20,11 +20,13 @@ from amela.manifest import Record, read_records, record_key
 from amela.merge import merge
 from amela.progress import Progress
 from amela.results import ResultsWriter
-from amela.shards import ask
+from amela.shards import OPENERS, ask
 from amela.signals import Stop
 from amela.spool import open_shard
 from amela.state import stage_folder
 from amela.workers import Load, Process
+
+STATES = {OK: "done", STOPPED: "stopped"}  # of the last heartbeat; "failed" otherwise
 
 
 def run_shard(
@@ -70,7 +72,7 @@ def _run_only(args: argparse.Namespace, load: Load, process: Process, names: dic
     """Print the fields of one record, or its traceback; write nothing."""
     for _, record in read_records(args.manifest):
         if args.only in (record.get("audio_filepath"), str(record.get("id")), record_key(record)):
-            result = process(load(args), [record])[0]
+            result = workers.run(load(args), process, [record])[0]
             if isinstance(result, BaseException):
                 raise result
             print(
@@ -131,16 +133,25 @@ def _run_attempt(
     keeper = Keeper(args, load, process, names, spool, writer, attempt, progress, stop)
     state = "failed"
     try:
-        status = _run_inline(args, keeper) if inline else keeper.run()
-        if status == OK and not args.limit:
-            marker = deal.done_marker(number)
-            marker.parent.mkdir(exist_ok=True)
-            marker.touch()
-        state = {OK: "done", STOPPED: "stopped"}.get(status, "failed")
+        if inline:
+            status = _run_inline(args, keeper)
+        else:
+            with stop:
+                status = keeper.run()
+        if status == OK:
+            writer.sync(now=True)
+            if not args.limit:
+                deal.mark_done(number)
+        state = STATES.get(STOPPED if status == OK and args.limit else status, "failed")
+    except KeyboardInterrupt:
+        state = STATES[STOPPED]
+        raise
     finally:
-        _close(keeper, writer, state)
+        closed = _close(keeper, writer, state)
+    if status == OK and not closed:
+        status = STOPPED
     if status == STOPPED and stop:
-        _leave(stop, place, progress)
+        _leave(args, stop, place, progress)
     return status
 
 
@@ -160,19 +171,25 @@ def _announce(stage: str, deal: Deal, shard: int, audio_s: float, records: int) 
             log(f"warning: {name} was {then} when this was dealt and is {now.get(name)} now")
 
 
-def _close(keeper: Keeper, writer: ResultsWriter, state: str) -> None:
-    """Bring the last lines and the last beat to the disk; a full disk must not hide what came first."""
+def _close(keeper: Keeper, writer: ResultsWriter, state: str) -> bool:
+    """Bring the last lines and the last beat to the disk; False, not an error that hides others, where that
+    fails.
+    """
     try:
         writer.close()
         keeper.beat(state)
     except (CallError, StoppedError) as exc:
         error(str(exc))
+        return False
+    return True
 
 
-def _leave(stop: Stop, place: slurm.Place, progress: Progress) -> None:
+def _leave(args: argparse.Namespace, stop: Stop, place: slurm.Place, progress: Progress) -> None:
     """Say why the task stops, and requeue it at the time limit, unless it would only turn in circles."""
     if not (stop.wants_requeue and place.job):
-        log(f"stopped by {stop.name}: the same command goes on from here")
+        anew = [flag for flag in OPENERS if getattr(args, flag)]
+        but = f" (without --{anew[0].replace('_', '-')}, which begins anew)" if anew else ""
+        log(f"stopped by {stop.name}: the same command goes on from here{but}")
     elif not progress.done + progress.failed:
         log(
             "stopped by SIGUSR1 without one new record: not requeued, as that would go on for ever; "
@@ -192,10 +209,10 @@ def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:
     keeper.beat("running")
     model = keeper.load(args)
     batches: list[Any] = list(keeper.fresh)
-    while batches and not keeper.stop:
+    while batches:
         batch = batches.pop(0)
         if args.fail_fast:
-            results = keeper.process(model, [item.record for item in batch])
+            results = workers.run(model, keeper.process, [item.record for item in batch])
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -204,12 +221,14 @@ def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:
             said = workers.answer(model, keeper.process, [item.record for item in batch], keeper.fields)
             if said.kind == workers.BAD_CALL:
                 raise CallError(said.text)
+            if said.kind == workers.BROKEN:
+                raise StoppedError(f"the device broke: {said.text}")
             if said.kind != workers.DONE and len(batch) > 1:
                 batches[:0] = [[item] for item in batch]
                 continue
-            outcomes = said.outcomes or [{"error": {"class": said.kind, "message": said.text}}]
+            outcomes = said.outcomes or [workers.outcome(MemoryError(said.text), keeper.fields)]
         for item, outcome in zip(batch, outcomes):
             keeper.record(item, outcome)
         keeper.progress.show()
-    keeper.progress.finish()
-    return STOPPED if keeper.stop and batches else OK
+    keeper.conclude()
+    return keeper.status

@@ -15,6 +15,8 @@ from pathlib import Path
 from amela.errors import CallError
 from amela.files import StrPath
 
+KEY_FIELDS = ("audio_filepath", "id", "duration", "offset", "channel")  # say what a record is
+
 
 def manifest_folder(manifest: StrPath) -> Path:
     """Return the folder that holds the states of all stages of a manifest."""
@@ -24,8 +26,8 @@ def manifest_folder(manifest: StrPath) -> Path:
 
 def stage_folder(manifest: StrPath, stage: str, field: str | None = None) -> Path:
     """Return the folder of a stage's state; it need not exist yet."""
-    if field is not None and (not field.replace("_", "").isalnum() or field == "audio_filepath"):
-        raise CallError(f"--field {field!r}: wanted letters, digits and _ only")
+    if field is not None and (not field.replace("_", "").isalnum() or field in KEY_FIELDS):
+        raise CallError(f"--field {field!r}: wanted letters, digits and _, not {', '.join(KEY_FIELDS)}")
     return manifest_folder(manifest) / (f"{stage}.{field}" if field else stage)
 
 

@@ -97,7 +97,8 @@ def _shard(deal: Deal, number: int, beats: list[Record]) -> ShardSummary:
     beat = next((beat for beat in beats if is_alive(beat)), beats[-1])
     alive = is_alive(beat)
     state = beat["state"] if beat["state"] != RUNNING or alive else "stale"
-    left = 0 if is_done and not alive else beat["total"] - beat["done"] - beat["failed"]
+    total = max(records, beat["total"]) if beat["limit"] else beat["total"]
+    left = 0 if is_done and not alive else total - beat["done"] - beat["failed"]
     return ShardSummary(
         number,
         "done" if is_done and not alive else state,
@@ -117,16 +118,36 @@ def _finish(deal: Deal, shards: list[ShardSummary]) -> str:
     return finish.shards_line(deal, open_shards) if open_shards else ""
 
 
-def errors(folder: Path) -> Iterator[Record]:
-    """Yield the error lines of a stage's state that count, with the file they stand in."""
-    cut = cuts(read_deals(folder))
-    for path in result_files(folder):
-        if errors_void(path):
+def errors(folder: Path) -> list[Record]:
+    """Return the last error of each record that failed and has no result, with the file it stands in."""
+    while True:
+        try:
+            return _errors(folder)
+        except FileNotFoundError:  # a merge compacted one: what it held stands elsewhere now
             continue
-        with open(path, "rb") as file:
-            for _, line in read_results(file):
-                if "error" in line and line.get("generation", 0) >= max(cut.fresh, cut.retry):
-                    yield {"key": line["key"], **line["error"], "file": path.name}
+
+
+def _errors(folder: Path) -> list[Record]:
+    cut = cuts(read_deals(folder))
+    failed: dict[str, Record] = {}
+    for path in result_files(folder):
+        if not errors_void(path):
+            for line in _lines(path, max(cut.fresh, cut.retry)):
+                if "error" in line:
+                    failed[line["key"]] = {"key": line["key"], **line["error"], "file": path.name}
+    if failed:
+        for path in result_files(folder):
+            for line in _lines(path, cut.fresh):
+                if "fields" in line:
+                    failed.pop(line["key"], None)
+    return list(failed.values())
+
+
+def _lines(path: Path, generation: int) -> Iterator[Record]:
+    with open(path, "rb") as file:
+        for _, line in read_results(file):
+            if line.get("generation", 0) >= generation:
+                yield line
 
 
 def age_s(beat: Record) -> float:

@@ -10,12 +10,11 @@ import argparse
 import multiprocessing
 import os
 import signal
-import sys
-import traceback
 from multiprocessing.connection import Connection
 from typing import Any, Callable, NamedTuple
 
 from amela.errors import CallError
+from amela.log import flush, trace
 from amela.manifest import Record, to_line
 from amela.spool import Item
 
@@ -129,17 +128,17 @@ def _work(
             mine.send(Answer(BAD_CALL, [], str(exc)))
             return
         except BaseException as exc:
-            traceback.print_exc()
+            trace()
             mine.send(Answer(BROKEN if is_broken_device(exc) else RAISED, [], f"{type(exc).__name__}: {exc}"))
             return
         mine.send(Answer(READY, [], ""))
         for batch in iter(mine.recv, None):
             mine.send(answer(model, process, batch, fields))
-            sys.stdout.flush()
+            flush()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     finally:
-        sys.stdout.flush(), sys.stderr.flush()
+        flush()
         os._exit(0)  # no clean-up of libraries that were loaded here: it crashes in some of them
 
 
@@ -155,13 +154,18 @@ def _die_with(keeper: int) -> None:
         os._exit(0)
 
 
+def run(model: Any, process: Process, batch: list[Record]) -> list[Any]:
+    """Return what `process` makes of a batch, one item a record; ValueError where it gives more or fewer."""
+    results = process(model, batch)
+    if len(results) != len(batch):
+        raise ValueError(f"process gave {len(results)} results for {len(batch)} records")
+    return results
+
+
 def answer(model: Any, process: Process, batch: list[Record], fields: dict[str, str]) -> Answer:
     """Run `process` on a batch; never raises, but for what ends a process."""
     try:
-        results = process(model, batch)
-        if len(results) != len(batch):
-            raise ValueError(f"process gave {len(results)} results for {len(batch)} records")
-        return Answer(DONE, [outcome(result, fields) for result in results], "")
+        return Answer(DONE, [outcome(result, fields) for result in run(model, process, batch)], "")
     except CallError as exc:
         return Answer(BAD_CALL, [], str(exc))
     except Exception as exc:

@@ -5,6 +5,7 @@ kill.
 from __future__ import annotations
 
 import faulthandler
+import json
 import os
 import random
 import signal
@@ -21,8 +22,28 @@ import toy_stage  # noqa: E402
 
 from amela import beats  # noqa: E402
 from amela.errors import run_main  # noqa: E402
+from amela.state import stage_folder  # noqa: E402
 
 BEAT_S = 0.5
+
+
+def make_manifest(path, texts, **fields):
+    """Write a manifest with a record a text, known as r0, r1 …, and return its path."""
+    with open(path, "w") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps({"id": f"r{number}", "text": text, **fields}) + "\n")
+    return path
+
+
+def read_manifest(path):
+    """Return the records of a manifest."""
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def result_lines(manifest, stage="toy"):
+    """Return all lines of a stage's result files, headers too, with the name of the `file`."""
+    paths = sorted((stage_folder(manifest, stage) / "results").glob("*.jsonl"))
+    return [{**json.loads(line), "file": path.name} for path in paths for line in path.read_text().splitlines()]
 
 
 class Task:
@@ -53,6 +74,7 @@ class Task:
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             for name in [name for name in os.environ if name.startswith("SLURM_")]:
                 del os.environ[name]
+            os.environ["AMELA_GIT_VERSION"] = "of the tests"  # asking git takes longer than a small run
             if self.job is not None:
                 os.environ.update(
                     AMELA_LAUNCHER="slurm/toy.slurm",

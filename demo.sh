@@ -27,10 +27,18 @@ launch() {  # launch LINES [--array=…] BATCH_FILE ARGUMENT…: run it to its e
         job=$(sbatch --parsable --gres=none --cpus-per-task=2 --mem=4G --time=00:30:00 "$@")
         echo "job $job; logs: logs/*_${job}*"
         while squeue --noheader --jobs="$job" 2>/dev/null | grep -q .; do sleep 2; done
+        check_job
         job=''
     fi
     find logs -name '*.out' -newer "$since" | sort | xargs tail -qn "$lines"
     rm -f "$since"
+}
+
+check_job() {  # end the demo with the log of a task that failed; scontrol knows jobs for some minutes
+    if scontrol --oneliner show job "$job" 2>/dev/null | grep -qv 'ExitCode=0:0'; then
+        cat logs/*_"${job}"*.err >&2
+        fail "job $job failed; logs: logs/*_${job}*"
+    fi
 }
 
 stop() {
@@ -40,6 +48,10 @@ stop() {
 }
 trap stop INT TERM
 
+if [ -f slurm/site.env ]; then
+    # shellcheck source=/dev/null
+    source slurm/site.env
+fi
 cluster=false
 if has_cluster; then cluster=true; fi
 if [ $# -gt 0 ]; then

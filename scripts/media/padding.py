@@ -7,27 +7,42 @@ batches bounded by padded seconds (instead of a number of clips) keep that cost 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Callable
 
 MAX_CLIPS = 256  # a batch of very short clips gains nothing beyond this
+START_CLIPS = (
+    4  # what starting a batch costs, in clips of its length: decoding takes as many steps for one clip
+)
 MEMORY_SHARE = 0.7  # of the free GPU memory; the rest is for fragmentation and longer texts than the probe's
 PROBE_CLIPS = 4
 
 
 def cut_batches(lengths_s: Sequence[float], batch_s: float, max_clips: int = MAX_CLIPS) -> list[list[int]]:
-    """Return batches of indices, longest clips first, each of at most `batch_s` padded seconds (or one
-    clip).
+    """Return batches of indices, longest clips first, each of at most `batch_s` padded seconds (or one clip).
+
+    Of all ways to cut the sorted clips, the one that costs least: a batch costs its padded seconds and a
+    start (`START_CLIPS`). Where little is left, filling every batch to the budget would be mostly padding.
     """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths_s)), key=lambda i: -lengths_s[i]):
-        batch = batches[-1] if batches else []
-        longest_s = lengths_s[batch[0]] if batch else 0.0
-        if batch and len(batch) < max_clips and longest_s * (len(batch) + 1) <= batch_s:
-            batch.append(index)
-        else:
-            batches.append([index])
-    return batches
+    order = sorted(range(len(lengths_s)), key=lambda i: -lengths_s[i])
+    least = [0.0] + [math.inf] * len(order)  # cost of the first n clips …
+    begin = [0] * (len(order) + 1)  # … and where their last batch begins
+    for first, index in enumerate(order):
+        longest_s = lengths_s[index]
+        most = min(max_clips, len(order) - first)
+        if longest_s * most > batch_s:
+            most = max(1, int(batch_s / longest_s))
+        for clips in range(1, most + 1):
+            cost_s = least[first] + longest_s * (clips + START_CLIPS)
+            if cost_s < least[first + clips]:
+                least[first + clips], begin[first + clips] = cost_s, first
+    batches = []
+    end = len(order)
+    while end:
+        batches.append(order[begin[end] : end])
+        end = begin[end]
+    return batches[::-1]
 
 
 def padded_s(lengths_s: Sequence[float], batches: Sequence[Sequence[int]]) -> float:

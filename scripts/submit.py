@@ -1,6 +1,6 @@
 """Submit a whole workflow: each step is a job that waits for the one before. Again, it does what is missing.
 
-    python scripts/submit.py corpus /data/corpus              VAD → ASR (array) → merge → export → report
+    python scripts/submit.py corpus /data/corpus              VAD → ASR array → merge → export → report
     python scripts/submit.py corpus /data/corpus --shards 64 --at-once 8 --snapshot
     python scripts/submit.py asr metadata/corpus.json --asr-args "--backend pocketsphinx"
     python scripts/submit.py corpus /data/corpus --dry-run    the sbatch lines, which are a script you can run
@@ -114,7 +114,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def joined(words: list[str]) -> list[str]:
-    """Return the words with `--asr-args --timestamps` as one: argparse takes the second for a flag of ours."""
+    """Return the words with `--asr-args --timestamps` as one, or argparse takes the second for its own."""
     whole: list[str] = []
     for word in words:
         if whole and re.fullmatch(r"--[\w-]+[-_](args|sbatch)", whole[-1]):

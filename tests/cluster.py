@@ -1,10 +1,10 @@
-"""A real multi-node SLURM cluster on this machine, for tests and to try things out: no root, no systemd, no network.
+"""A real multi-node SLURM cluster on this machine, for tests and trials: no root, no systemd, no network.
 
-`python tests/cluster.py --nodes 4` starts one in the foreground and prints the line by which sbatch, squeue … find it.
+`python tests/cluster.py --nodes 4` starts one in the foreground and prints the line by which sbatch finds it.
 
-Each node lives in its own PID, UTS and mount namespaces: it has its own host name, and killing it is a power cut.
-Where unshare is forbidden (some containers) the nodes are plain daemons. Everything dies with the process that
-started it (PDEATHSIG).
+Each node lives in its own PID, UTS and mount namespaces: it has a host name of its own, and killing it is a
+power cut. Where unshare is forbidden (some containers) the nodes are plain daemons. Everything dies with the
+process that started it (PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def free_ports(count: int) -> int:
 
 
 class Cluster:
-    """A cluster that runs inside `with Cluster(nodes=4) as cluster:`. Start it from the main thread (PDEATHSIG)."""
+    """A cluster that runs inside `with Cluster(nodes=4) as cluster:`, to be started in the main thread."""
 
     def __init__(self, nodes: int = 4, cpus: int = 8, max_array_size: int = 1001) -> None:
         self.names = [f"n{index}" for index in range(1, nodes + 1)]
@@ -163,7 +163,7 @@ class Cluster:
     def run(
         self, *command: object, cwd: Path | None = None, check: bool = True, env: dict[str, str] | None = None
     ) -> str:
-        """Runs a client command, at most 60 s, and returns what it printed; RuntimeError with it on failure."""
+        """Runs a client command, at most 60 s, and returns what it printed, which a RuntimeError has too."""
         done = subprocess.run(
             [str(word) for word in command], cwd=cwd, env={**self.env, **(env or {})},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
@@ -212,7 +212,7 @@ class Cluster:
         return self.tasks(job)
 
     def power_cut(self, node: str) -> None:
-        """Kills a node with everything on it and tells the controller, which would else wait SlurmdTimeout."""
+        """Kills a node with all that runs on it and tells the controller, which would else wait a minute."""
         self.daemons.pop(node).kill()
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=power")
 
@@ -287,7 +287,7 @@ class Cluster:
             text += NODE_CONF.format(name=name, host=node_host, port=self.port + offset, cpus=self.cpus)
         text += f"PartitionName=main Nodes={','.join(self.names)} Default=YES MaxTime=2-0 State=UP\n"
         (self.folder / "etc/slurm.conf").write_text(text)
-        # Character devices that every machine has stand for GPUs: CUDA_VISIBLE_DEVICES is set as on a real node.
+        # Character devices that every machine has stand for GPUs, so that CUDA_VISIBLE_DEVICES is set.
         devices = "/dev/null,/dev/zero,/dev/full,/dev/random"
         (self.folder / "etc/gres.conf").write_text(
             f"NodeName={','.join(self.names)} Name=gpu File={devices}\n"

@@ -1,4 +1,4 @@
-"""What all tests share: the repository, a throw-away copy of it, real speech, a real SLURM; nothing skips on CI."""
+"""What all tests share: the repository, a copy of it, real speech, a real SLURM; nothing skips on CI."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python tests/sbatch_lint.py slurm/*.slurm
 
-shellcheck takes #SBATCH lines for comments; here stands what SLURM ignores without a word, or what loses logs or work.
+shellcheck takes #SBATCH lines for comments; here stands what SLURM ignores without a word, or loses work by.
 """
 
 from __future__ import annotations

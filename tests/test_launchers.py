@@ -1,4 +1,4 @@
-"""The batch files and their prologue, run by bash as SLURM would; tests/test_slurm.py runs them on a cluster."""
+"""The batch files and their prologue, run by bash as SLURM would; test_slurm.py runs them on a cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job_env(folder: Path, **more: str) -> dict[str, str]:
 
 
 def run_batch_file(folder: Path, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """As SLURM does: a copy elsewhere, so that $0 is of no use, with the submit folder as working directory."""
+    """As SLURM does: a copy elsewhere, so that $0 is of no use, run in the submit folder."""
     script = shutil.copy(folder / "slurm" / name, folder.parent / "slurm_script")
     command = ["bash", str(script), *arguments]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""The real launchers on a real SLURM: arrays, throttle, signals, requeue, cancelling, a lost node, the property."""
+"""The real launchers on a real SLURM: arrays, signals, requeue, cancelling, a lost node, the property."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A submission that runs here instead of on a cluster: tasks, their variables, logs and share of the machine."""
+"""A submission that runs here and not on a cluster: tasks, variables, logs and share of the machine."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class Job:
         path = Path(re.sub(r"%([xAajNu%])", lambda found: str(values[found[1]]), pattern))
         if not path.parent.is_dir():
             raise CallError(
-                f"no folder {path.parent}/ for the logs in {Path.cwd()} (SLURM would let the job fail without a "
-                f"word); type: mkdir {path.parent}, or cd to the repository first"
+                f"no folder {path.parent}/ for the logs in {Path.cwd()} (SLURM would let the job fail "
+                f"without a word); type: mkdir {path.parent}, or cd to the repository first"
             )
         return path
 

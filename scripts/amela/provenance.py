@@ -32,14 +32,19 @@ def git_hash(folder: Path | None = None) -> str | None:
     if "AMELA_GIT_VERSION" in os.environ:
         return os.environ["AMELA_GIT_VERSION"]
     folder = folder or Path(__file__).parent
+    # not `describe --dirty`: it locks the index whatever it is told; a task killed just then leaves it locked
+    version = _git(folder, "describe", "--always", "--abbrev=12", "--exclude=*")
+    edited = version and _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{version}-edited" if edited else version or None
+
+
+def _git(folder: Path, *words: str) -> str:
     try:
-        # no lock: thousand tasks ask at once, and one that is killed must not leave the checkout locked
-        command = ["git", "--no-optional-locks", "-C", str(folder), "describe", "--always", "--abbrev=12"]
-        command += ["--dirty=-edited", "--exclude=*"]
+        command = ["git", "--no-optional-locks", "-C", str(folder), *words]
         out = subprocess.run(command, capture_output=True, check=False, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return out.stdout.strip() or None
+        return ""
+    return out.stdout.strip()
 
 
 @functools.cache

@@ -9,18 +9,17 @@ import time
 from pathlib import Path
 
 from amela.files import make_folder
+from amela.provenance import git_hash
 
 COPIED = ("scripts", "slurm")
 
 
 def take_snapshot(repository: Path, home: Path) -> Path:
-    """Copy the git-tracked files of scripts/ and slurm/, with their edits, to `home/<version>` and return that.
+    """Copy the git-tracked files of scripts/ and slurm/, edits too, to `home/<version>`; return that.
 
     Where there is no git, all files are taken. An unedited version that was copied before is used again.
     """
-    version = (
-        _git(repository, "describe", "--always", "--dirty=-edited", "--abbrev=12", "--exclude=*") or "no-git"
-    )
+    version = git_hash(repository) or "no-git"
     stamp = "" if version != "no-git" and not version.endswith("-edited") else time.strftime("-%Y%m%d-%H%M%S")
     folder = home / (version + stamp)
     if (folder / ".git_version").exists():

@@ -206,7 +206,7 @@ def run_folder(args: argparse.Namespace) -> int:
     args.manifest = str(listing.manifest)
     status = run(args)
     if args.limit and status == OK:
-        log(f"a try-out of {args.limit} files: {listing.output} is written by a run without --limit")
+        log(f"a try-out of {args.limit} files: {short(listing.output)} is written by a run without --limit")
     elif status == OK and not args.only:
         return finish_folder(args, listing, folder)
     elif status == TOO_MANY_ERRORS:

@@ -419,6 +419,14 @@ def test_fresh_lists_anew(corpus: Path, spoken: np.ndarray) -> None:
     assert names == ["a.wav", "aa.wav", "b.wav", "c.wav", "d e.wav"]
 
 
+def test_a_job_killed_while_it_listed_lists_again(corpus: Path) -> None:
+    vad(corpus, "x", "--engine", "silero", "--limit", "1")
+    (note,) = Path("metadata/.amela/listings").rglob("x.note")  # it is written last
+    note.unlink()
+    vad(corpus, "x", "--engine", "silero")
+    assert len(read("metadata/x.json")) == 5
+
+
 def start(*words: object) -> subprocess.Popen:
     """vad.py, left running."""
     return subprocess.Popen(

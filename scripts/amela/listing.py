@@ -12,6 +12,7 @@ also after midnight.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -106,9 +107,9 @@ def _home(folder: str, output_folder: Path, name: str | None) -> Path:
 
 def _check_free(listing: Listing, folder: str) -> None:
     """Raise CallError where the output would replace a manifest that is not made from this folder."""
-    others = list(listing.manifest.parent.parent.glob(f"*/{_literal(listing.manifest.name)}"))
-    if others:
-        source = json.loads(others[0].with_suffix(".note").read_text(encoding="utf-8"))["folder"]
+    notes = listing.manifest.parent.parent.glob(f"*/{glob.escape(listing.note_path.name)}")
+    for other in notes:
+        source = json.loads(other.read_text(encoding="utf-8"))["folder"]
         raise CallError(
             f"{listing.output}: made from {source}, not from {folder}; give this one a NAME of its own: "
             f"`vad.py {folder} NAME`"
@@ -122,10 +123,6 @@ def _check_free(listing: Listing, folder: str) -> None:
 
 def _short(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
 def _list(folder: str, listing: Listing, scan_audio: Callable[[str], list[str]], job: str | None) -> None:

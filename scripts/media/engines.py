@@ -4,7 +4,6 @@ out.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -44,15 +43,17 @@ def load_engine(name: str) -> Engine:
 
 def check_engine(name: str) -> str:
     """The version of an engine that will work here, without loading numpy or a model. Raises EngineError."""
+    from importlib import metadata
+
     if name == "ten":
         ten.load()
-        return f"ten-vad {importlib.metadata.version('ten-vad')}"
+        return f"ten-vad {metadata.version('ten-vad')}"
     silero.find_model()
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineError(
             "engine silero: onnxruntime is not installed here; `pip install onnxruntime==1.31.1`"
         )
-    return f"silero-vad {importlib.metadata.version('silero-vad')}"
+    return f"silero-vad {metadata.version('silero-vad')}"
 
 
 def find_speech(

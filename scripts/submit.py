@@ -94,6 +94,7 @@ def parse_args() -> argparse.Namespace:
             help="run a copy of the code: later edits do not reach queued tasks",
         )
         add("--wait", action="store_true", help="come back when all is done, with the highest exit status")
+        add("--local", action="store_true", help="run it on this machine although there is an sbatch")
         add("--dry-run", action="store_true", help="print the lines and submit nothing")
         for step in steps:
             instead = f" (default: {step.defaults})" if step.defaults else ""
@@ -180,7 +181,7 @@ def main() -> int:
         raise CallError(
             f"no folder logs/ in {REPOSITORY}: every job would fail without a word; type: mkdir logs"
         )
-    on_cluster = shutil.which("sbatch") is not None
+    on_cluster = not args.local and shutil.which("sbatch") is not None
     steps = WORKFLOWS[args.workflow]
     plan = Plan(steps, places(args), wishes(args), site_environment(), on_cluster)
     return Submission(plan).go(args)

@@ -240,6 +240,8 @@ def test_without_slurm_the_same_files_run_here(here, no_slurm):
     assert (here / "output/after.txt").read_bytes() == reference(here)
     done = subprocess.run(command, env=no_slurm, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("nothing is missing")
+    local = subprocess.run([*command, "--local"], capture_output=True, text=True, timeout=60)
+    assert local.stdout.startswith("nothing is missing")
 
 
 def test_ctrl_c_without_slurm_and_the_same_command_goes_on(here, no_slurm):

@@ -138,8 +138,8 @@ class Submission:
             parsable = [words[0], "--parsable", *words[1:]]
             done = subprocess.run(parsable, env=self.plan.env, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                earlier = f"; already submitted: {' '.join(ids.values())}" if ids else ""
-                raise CallError(f"sbatch {call.step.launcher}: {done.stderr.strip()}{earlier}")
+                earlier = f"already submitted: {' '.join(ids.values())}" if ids else "to run it here: --local"
+                raise CallError(f"sbatch {call.step.launcher}: {done.stderr.strip()}; {earlier}")
             ids[call.name] = done.stdout.strip().splitlines()[-1].partition(";")[0]
             print(f"{call.name:12} job {ids[call.name]}  {shlex.join(words)}")
             jobs.setdefault(call.step.name, []).append(ids[call.name])

@@ -46,7 +46,10 @@ class Parser(argparse.ArgumentParser):
         words = [_kebab(word) for word in (sys.argv[1:] if args is None else args)]
         parsed, rest = super().parse_known_args(words, namespace)
         if self._tail and parsed.num_tasks is None and len(rest) == 1 and rest[0].isdigit():
-            parsed.num_tasks = self._get_value(self._tail, rest.pop())  # argparse misses one after flags
+            try:
+                parsed.num_tasks = positive(rest.pop())  # argparse misses one that comes after flags
+            except argparse.ArgumentTypeError as exc:
+                self.error(f"argument NUM_TASKS: {exc}")
         if self._subparsers is None:
             dests = [action.dest for action in self._actions if action.dest not in self._speed]
             parsed.settings = {dest: getattr(parsed, dest) for dest in dests}

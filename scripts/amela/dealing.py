@@ -31,8 +31,9 @@ def take_deal(folder: Path, args: argparse.Namespace, asked: Ask, job: str, plac
     ticket = folder / "jobs" / job
     waited = False
     while True:
+        has_ticket = ticket.exists()  # before the deals are read, as its deal must be among them
         deals = read_deals(folder)
-        if ticket.exists():  # a requeued task returns to its own deal
+        if has_ticket:  # a requeued task returns to its own deal
             return deals[int(read_when_whole(ticket)) - 1]
         deal = next((deal for deal in deals if deal.header["job"] == job), None) or _to_join(
             deals, asked, args

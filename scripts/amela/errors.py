@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import Callable
 
-from amela.log import end_of_log, error, trace
+from amela.log import error, flush, trace
 
 OK = 0  # complete
 BUG = 1  # our bug
@@ -52,5 +52,5 @@ def run_main(main: Callable[[], int]) -> None:
             trace()
             error(f"{type(exc).__name__}: {exc}")
             status = BUG
-    end_of_log()
+    flush()
     sys.exit(status)

@@ -114,8 +114,8 @@ class Keeper:
                     return
             elif not self._feed():
                 return
-            self._listen()
             self.beat(RUNNING)
+            self._listen()
             self.progress.show()
 
     def _dismiss(self, worker: Worker) -> bool:

@@ -26,21 +26,12 @@ def trace() -> None:
 
 
 def flush() -> None:
-    """Bring what was printed to the log; a log that cannot take it is no reason to stop."""
+    """Bring what was printed to the log; what a full disk or a closed pipe does not take is dropped."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            pass
-
-
-def end_of_log() -> None:
-    """Flush for the last time; what a closed pipe did not take is dropped, or Python exits with 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _drop(stream)
 
 
 def _print(line: str, stream: IO[str]) -> None:
@@ -48,7 +39,18 @@ def _print(line: str, stream: IO[str]) -> None:
     try:
         print(line, file=stream, flush=True)
     except OSError:
-        pass
+        _drop(stream)
+
+
+def _drop(stream: IO[str]) -> None:
+    """Forget what a stream could not write: the next fork, or the end of Python, would stumble over it."""
+    number = stream.fileno()
+    kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    stream.flush()
+    os.dup2(kept, number)
+    os.close(kept)
+    os.close(nowhere)
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,9 @@ for folder in (TESTS.parent / "scripts", TESTS / "data"):
 import toy_stage  # noqa: E402
 
 from amela import beats  # noqa: E402
+from amela.cli import stage_parser  # noqa: E402
 from amela.errors import run_main  # noqa: E402
+from amela.stage import run_shard  # noqa: E402
 from amela.state import stage_folder  # noqa: E402
 
 BEAT_S = 0.5
@@ -61,6 +63,7 @@ class Task:
             log,
         )
         self.main = main
+        self.requeue_wish = Path(f"{argv[0]}.requeue-{job}_{index}")  # appears where `scontrol requeue` would be
         self.status = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -78,7 +81,7 @@ class Task:
             if self.job is not None:
                 os.environ.update(
                     AMELA_LAUNCHER="slurm/toy.slurm",
-                    AMELA_LOCAL_SBATCH="1",
+                    AMELA_LOCAL_SBATCH=str(self.requeue_wish),
                     SLURM_JOB_ID=str(self.job),
                     SLURM_ARRAY_JOB_ID=str(self.job),
                     SLURM_ARRAY_TASK_ID=str(self.index),
@@ -100,6 +103,13 @@ class Task:
         """Start it once more, as a requeue does."""
         return Task(self.argv, self.job, self.index, self.indices, self.restart + 1, self.log, self.main)
 
+    def workers(self):
+        """Return the process ids of the task's workers."""
+        try:
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:
+            return []
+
     def send(self, number):
         """Signal the task."""
         if self.poll() is None:
@@ -108,8 +118,7 @@ class Task:
     def kill_worker(self):
         """Kill a worker process of the task; False where it has none now."""
         try:
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            os.kill(int(children[0]), signal.SIGKILL)
+            os.kill(self.workers()[0], signal.SIGKILL)
         except (OSError, IndexError):
             return False
         return True
@@ -131,6 +140,26 @@ class Task:
                 raise TimeoutError(f"task {self.index} of job {self.job} runs on; log {self.log}")
             time.sleep(0.002)
         return self.status
+
+
+def stage_of(process, load=lambda args: None, **options):
+    """Return the main of a stage `toy` that runs another `process`, for what the toy stage does not do."""
+
+    def main():
+        parser = stage_parser(None, **options)
+        parser.add_argument("--scale", type=float, default=1.0)
+        return run_shard(parser.parse_args(), "toy", ("words", "letters"), load, process)
+
+    return main
+
+
+def wait_until(condition, limit_s=10):
+    """Wait until `condition()` is true and return what it gave."""
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.003)
+    return found
 
 
 def run_array(argv, job, indices, at_once=6, harm=None, rng=None, log=os.devnull):

@@ -12,6 +12,7 @@ from arrays import Task, make_manifest, read_manifest, result_lines, run_array
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amela import dealing
 from amela.cli import stage_parser
 from amela.deals import read_deals
 from amela.errors import CallError
@@ -119,6 +120,21 @@ def test_of_eight_tasks_that_start_at_once_one_deals_and_all_work_in_its_deal(tm
         assert [task.wait() for task in tasks] == [0] * 8
         assert len(deals(manifest)) == 1
         assert results_by_shard(manifest) == {(1, shard): 3 for shard in range(8)}
+
+
+def test_a_deal_made_between_two_looks_is_joined(tmp_path, monkeypatch):
+    manifest = make_manifest(tmp_path / "m.json", ["a"] * 4)
+
+    def read_slowly(folder):
+        deals = read_deals(folder)
+        monkeypatch.undo()
+        assert Task([manifest], 1, 1, range(2)).wait() == 0
+        return deals
+
+    monkeypatch.setattr(dealing, "read_deals", read_slowly)
+    task = Task([manifest], 1, 0, range(2))
+    assert task.wait() == 0
+    assert len(deals(manifest)) == 1
 
 
 def test_a_requeued_task_returns_to_its_own_deal_though_there_is_a_newer_one(tmp_path):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from typing import Any
 
@@ -30,6 +31,7 @@ SETTINGS = {  # which settings a backend has; the others do not touch its result
 }
 DTYPES = {"canary": "bfloat16", "nemo": "float32"}
 GPU_RECORDS, CPU_RECORDS = 256, 8  # handed over at once: enough to fill a GPU with short clips
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, WSL: seen without loading torch
 CPU_BATCH_S = 80.0  # padded seconds; on a CPU larger batches gain nothing
 
 
@@ -83,42 +85,54 @@ def resolve(args: argparse.Namespace) -> None:
 
     if args.offline:
         hub.go_offline()
-    if args.timestamps and args.backend == "canary":
-        raise CallError("--timestamps: canary knows no times of words; use --backend nemo, or leave it out")
-    if args.backend == "pocketsphinx":
-        from media import pocketsphinx_asr
-
-        if args.model:
-            raise CallError(
-                f"--model {args.model}: pocketsphinx has the model of its package only; leave it out"
-            )
-        args.model, args.revision = pocketsphinx_asr.MODEL, pocketsphinx_asr.revision()
+    embedded = args.backend == "pocketsphinx"
+    if embedded:
+        _pin_pocketsphinx(args)
     else:
-        if not args.model and args.backend == "nemo":
-            raise CallError(
-                "--backend nemo needs --model: a hub id such as nvidia/parakeet-tdt-0.6b-v3, or a .nemo file"
-            )
-        args.model = args.model or "nvidia/canary-qwen-2.5b"
-        if importlib.util.find_spec("nemo") is None:
-            raise CallError(
-                f"--backend {args.backend}: NeMo is not in this environment ({sys.executable}); run with the "
-                "environment asr (`make env ENV=asr`, then envs/.built/asr/bin/python), or take --backend "
-                "pocketsphinx"
-            )
-        try:
-            args.revision = hub.revision_of(args.model, args.revision)
-        except hub.ModelError as error:
-            raise CallError(str(error)) from error
-        args.dtype = DTYPES[args.backend] if args.dtype == "auto" else args.dtype
+        _pin_model(args)
     values = {name: getattr(args, name) for name in SETTINGS[args.backend]}
     values["model"] = hub.name_of(args.model)
     args.settings.clear()
     args.settings.update(backend=args.backend, **values)
-    embedded = args.backend == "pocketsphinx"
-    args.batch_size = args.batch_size or (
-        1 if embedded else CPU_RECORDS if args.device == "cpu" else GPU_RECORDS
-    )
+    on_gpu = args.device != "cpu" and any(map(os.path.exists, GPU_DEVICES))
+    args.batch_size = args.batch_size or (1 if embedded else GPU_RECORDS if on_gpu else CPU_RECORDS)
     args.workers = args.workers or (cpus() if embedded else 1)
+
+
+def _pin_pocketsphinx(args: argparse.Namespace) -> None:
+    from media import pocketsphinx_asr
+
+    if args.model:
+        raise CallError(f"--model {args.model}: pocketsphinx has the model of its package only; leave it out")
+    if importlib.util.find_spec("pocketsphinx") is None:
+        raise CallError(_elsewhere(args.backend, "pocketsphinx", "local"))
+    args.model, args.revision = pocketsphinx_asr.MODEL, pocketsphinx_asr.revision()
+
+
+def _pin_model(args: argparse.Namespace) -> None:
+    from media import canary, hub
+
+    if args.backend == "canary" and args.timestamps:
+        raise CallError("--timestamps: canary knows no times of words; use --backend nemo, or leave it out")
+    if args.backend == "nemo" and not args.model:
+        raise CallError(
+            "--backend nemo needs --model: a hub id such as nvidia/parakeet-tdt-0.6b-v3, or a .nemo file"
+        )
+    if importlib.util.find_spec("nemo") is None:
+        raise CallError(_elsewhere(args.backend, "NeMo", "asr") + ", or take --backend pocketsphinx")
+    args.model = args.model or canary.MODEL
+    args.dtype = DTYPES[args.backend] if args.dtype == "auto" else args.dtype
+    try:
+        args.revision = hub.revision_of(args.model, args.revision)
+    except hub.ModelError as error:
+        raise CallError(str(error)) from error
+
+
+def _elsewhere(backend: str, package: str, environment: str) -> str:
+    return (
+        f"--backend {backend}: {package} is not in this environment ({sys.executable}); run with "
+        f"envs/.built/{environment}/bin/python (made by `make env ENV={environment}`)"
+    )
 
 
 def load(args: argparse.Namespace) -> Any:

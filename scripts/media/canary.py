@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODEL = "nvidia/canary-qwen-2.5b"
-PROMPT = "Transcribe the following: "
 
 
 def load(
@@ -25,16 +24,27 @@ def load(
     """
     import torch
     from nemo.collections.speechlm2.models import SALM
+    from nemo.utils import logging
+    from transformers import GenerationConfig
 
+    logging.setLevel(logging.ERROR)
     model = SALM.from_pretrained(folder, strict=True)
     model = model.eval().to(device=device, dtype=getattr(torch, dtype))
+    greedy = GenerationConfig(
+        bos_token_id=model.text_bos_id,
+        eos_token_id=model.text_eos_id,
+        pad_token_id=model.text_pad_id,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+    )
     turns = [{"role": "user", "content": f"{prompt}{model.audio_locator_tag}"}]
 
     def recognise(clips: list[np.ndarray]) -> list[dict[str, Any]]:
         audios, lengths = _padded(clips, device)
         with torch.inference_mode():
             answers = model.generate(
-                prompts=[turns] * len(clips), audios=audios, audio_lens=lengths, max_new_tokens=max_new_tokens
+                prompts=[turns] * len(clips), audios=audios, audio_lens=lengths, generation_config=greedy
             )
         return [_heard(model, answer, max_new_tokens) for answer in answers.cpu()]
 

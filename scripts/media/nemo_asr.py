@@ -18,7 +18,9 @@ def load(
     """
     import torch
     from nemo.collections.asr.models import ASRModel
+    from nemo.utils import logging
 
+    logging.setLevel(logging.ERROR)
     model = ASRModel.restore_from(path, map_location=device)
     model = model.eval().to(device=device, dtype=getattr(torch, dtype))
     if inspect.signature(model.transcribe).parameters.get("prompt") is not None:

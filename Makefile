@@ -38,5 +38,7 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@envs/create.sh dev $(TOOL)
-	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script; done
+	@for env in local asr bench; do envs/create.sh $$env $(TOOL) || exit; done
+	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
+	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
+	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py

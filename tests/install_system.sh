@@ -11,6 +11,8 @@ need flite flite
 need espeak-ng espeak-ng
 need shellcheck shellcheck
 need git git
+need chromium chromium
+need chromedriver chromium-driver
 ldconfig -p 2>/dev/null | grep -q 'libc++\.so\.1' || missing+=(libc++1)
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -200,7 +200,7 @@ def test_pins_are_exact_and_stand_once(path: Path) -> None:
     names = [name for name, _ in found]
     assert sorted({name for name in names if names.count(name) > 1}) == []
     assert "torchaudio" not in names
-    assert path.stem == "asr" or "torch" not in names, "voice activity detection and the demo need no torch"
+    assert path.stem not in ("vad", "local") or "torch" not in names, "neither needs torch"
 
 
 def test_each_launcher_names_an_environment_and_a_script() -> None:

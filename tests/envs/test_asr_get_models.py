@@ -26,7 +26,7 @@ REPOSITORIES = {
     },
     "Qwen/Qwen3-1.7B": {
         name: name.encode()  # equal files would be fetched once
-        for name in ("config.json", "generation_config.json", "merges.txt", "model-00001-of-00002.safetensors",
+        for name in ("config.json", "generation_config.json", "merges.txt", "model-1-of-2.safetensors",
                      "tokenizer.json", "tokenizer_config.json", "vocab.json")
     },
 }  # fmt: skip

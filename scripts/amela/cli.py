@@ -31,9 +31,9 @@ class Parser(argparse.ArgumentParser):
         self._speed.add(action.dest)
         return action
 
-    def parse_known_args(  # type: ignore[override]
+    def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> Any:
+    ) -> argparse.Namespace:
         """Parse with `--two_words` read as `--two-words`; adds `args.settings`, a dict of the settings."""
         if self.takes_num_tasks and self._tail is None:  # the last positional, after those of the script
             self._tail = self.add_speed_argument(
@@ -44,16 +44,12 @@ class Parser(argparse.ArgumentParser):
                 help="number of shards of the split to join, as --num-shards",
             )
         words = [_kebab(word) for word in (sys.argv[1:] if args is None else args)]
-        parsed, rest = super().parse_known_args(words, namespace)
-        if self._tail and parsed.num_tasks is None and len(rest) == 1 and rest[0].isdigit():
-            try:
-                parsed.num_tasks = positive(rest.pop())  # argparse misses one that comes after flags
-            except argparse.ArgumentTypeError as exc:
-                self.error(f"argument NUM_TASKS: {exc}")
-        if self._subparsers is None:
-            dests = [action.dest for action in self._actions if action.dest not in self._speed]
-            parsed.settings = {dest: getattr(parsed, dest) for dest in dests}
-        return parsed, rest
+        # intermixed, as optional positionals may come after flags: `asr.py MANIFEST --field pred_text 16`
+        parse = self.parse_intermixed_args if self._tail else super().parse_args
+        parsed: argparse.Namespace = parse(words, namespace)
+        dests = [action.dest for action in self._actions if action.dest not in self._speed]
+        parsed.settings = {dest: getattr(parsed, dest) for dest in dests}
+        return parsed
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -74,7 +74,7 @@ class Task:
             faulthandler.disable()  # a crash that a test asks for needs no traceback
             out = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(out, 1), os.dup2(out, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             for name in [name for name in os.environ if name.startswith("SLURM_")]:
                 del os.environ[name]
             os.environ["AMELA_GIT_VERSION"] = "of the tests"  # asking git takes longer than a small run

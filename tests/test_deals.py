@@ -132,8 +132,7 @@ def test_a_deal_made_between_two_looks_is_joined(tmp_path, monkeypatch):
         return deals
 
     monkeypatch.setattr(dealing, "read_deals", read_slowly)
-    task = Task([manifest], 1, 0, range(2))
-    assert task.wait() == 0
+    assert Task([manifest], 1, 0, range(2), log=tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
     assert len(deals(manifest)) == 1
 
 

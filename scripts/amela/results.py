@@ -225,6 +225,8 @@ class Results:
                     self.errors.setdefault(index, {}).update(self._stray_errors[key])
         for strays in (self._stray_places, self._stray_old):
             self.unplaced.extend(place for key, place in strays.items() if key not in placed)
+        for key, attempts in self._stray_errors.items():
+            self.unplaced.extend(() if key in placed else attempts.values())
         self._stray_places, self._stray_old, self._stray_errors = {}, {}, {}
 
     def old_place(self, index: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from amela import cli
 from amela.errors import OK, CallError, run_main
-from amela.files import make_folder, write_aside
+from amela.files import aside_name, explain, make_folder, write_aside
 from amela.log import log
 from amela.manifest import Record, read_records
 
@@ -106,10 +106,21 @@ def export(
         if kind in formats:
             path = output / kind / (recording.name + suffix)
             make_folder(path.parent)
-            with write_aside(path) as file:
-                file.write(content(kind, recording, tiers, field, path.parent))
+            write_unsynced(path, content(kind, recording, tiers, field, path.parent))
             count[kind] += 1
     return count
+
+
+def write_unsynced(path: Path, text: str) -> None:
+    """Write a file that appears whole; not synced: it can be made again, and syncing took most of the time."""
+    aside = aside_name(path)
+    try:
+        with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            file.write(text)
+        os.replace(aside, path)
+    except OSError as exc:
+        aside.unlink(missing_ok=True)
+        raise explain(exc, path) from exc
 
 
 def content(kind: str, recording: Recording, tiers: Iterable[Any], field: str, folder: Path) -> str:

@@ -112,7 +112,7 @@ def export(
 
 
 def write_unsynced(path: Path, text: str) -> None:
-    """Write a file that appears whole; not synced: it can be made again, and syncing took most of the time."""
+    """Write a file that appears whole; not synced: it can be made again, and syncing took most time."""
     aside = aside_name(path)
     try:
         with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:

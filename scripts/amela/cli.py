@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         parse = self.parse_intermixed_args if self._tail else super().parse_args
         parsed: argparse.Namespace = parse(words, namespace)
         dests = [action.dest for action in self._actions if action.dest not in self._speed]
-        parsed.settings = {dest: getattr(parsed, dest) for dest in dests}
+        parsed.settings = {dest: getattr(parsed, dest) for dest in dests if dest != argparse.SUPPRESS}
         return parsed
 
 

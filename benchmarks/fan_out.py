@@ -1,4 +1,4 @@
-"""Arrays on a real SLURM (tests/cluster.py): what a task costs, how work fans out, imbalance foreseen and found.
+"""Arrays on a real SLURM (tests/cluster.py): cost of a task, fan-out, imbalance foreseen and found.
 
     python benchmarks/fan_out.py
 
@@ -106,7 +106,7 @@ def task_cost(cluster: Cluster, here: Path) -> None:
     }
     if find_spec("submitit"):
         code = SUBMITIT.format(tasks=TASKS)
-        cases[f"submitit, {TASKS} tasks"] = lambda: run_command(
+        cases[f"submitit (waits by its own polling), {TASKS} tasks"] = lambda: run_command(
             [sys.executable, "-c", code], env=cluster.env, cwd=here
         )
     found = compare(cases, rounds=5)

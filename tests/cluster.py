@@ -10,8 +10,8 @@ process that started it (PDEATHSIG).
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from typing_extensions import Self
 
 BINARIES = (
     "slurmctld",
@@ -36,6 +35,7 @@ BINARIES = (
     "setpriv",
     "unshare",
 )
+USER = pwd.getpwuid(os.geteuid()).pw_name
 REQUEUE_DELAY_S = 5  # cred_expire: SLURM's least (default 120); a requeued task waits one second longer
 
 SLURM_CONF = """\
@@ -117,7 +117,7 @@ class Cluster:
         self.max_array_size = max_array_size
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Cluster:
         missing = missing_binaries()
         if missing:
             raise RuntimeError(
@@ -140,7 +140,7 @@ class Cluster:
             not self.namespaces and "slurmctld" in self.daemons
         ):  # plain step daemons would outlive their slurmd
             subprocess.run(
-                ["scancel", "--user", getpass.getuser()],
+                ["scancel", "--user", USER],
                 env=self.env,
                 capture_output=True,
                 timeout=20,
@@ -279,7 +279,7 @@ class Cluster:
             (self.folder / name).chmod(0o700)
         host = socket.gethostname().split(".")[0]
         text = SLURM_CONF.format(
-            host=host, port=self.port, user=getpass.getuser(), folder=self.folder,
+            host=host, port=self.port, user=USER, folder=self.folder,
             requeue_delay_s=REQUEUE_DELAY_S, max_array_size=self.max_array_size,
         )  # fmt: skip
         for offset, name in enumerate(self.names, start=1):

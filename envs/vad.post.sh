@@ -4,18 +4,9 @@
 # Debian's packages are unpacked into the environment's lib folder (no root needed); else the remedy is printed.
 set -euo pipefail
 prefix=$(python -c 'import sys; print(sys.prefix)')
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/../scripts" && pwd)
 
-find_libcxx() {
-    python - <<'P'
-import ctypes, os, sys
-for name in (os.path.join(sys.prefix, "lib", "libc++.so.1"), "libc++.so.1"):
-    try:
-        sys.exit(not ctypes.CDLL(name))
-    except OSError:
-        pass
-sys.exit(1)
-P
-}
+ten_loads() { (cd "$scripts" && python -c 'from media import ten; ten.load()') >/dev/null 2>&1; }
 
 unpack_libcxx() {
     local folder packages
@@ -25,16 +16,10 @@ unpack_libcxx() {
         --no-enhances libc++1 | grep -E '^(libc\+\+|libunwind)')
     # shellcheck disable=SC2086  # one word a package
     (cd "$folder" && apt-get -qq download $packages && for deb in *.deb; do dpkg -x "$deb" .; done)
-    find "$folder" \( -name 'libc++*.so*' -o -name 'libunwind*.so*' \) -exec cp -P {} "$prefix/lib/" \;
-    # libc++ looks for its own parts where it lies
-    (cd "$prefix/lib" && for lib in libc++.so.1 libc++abi.so.1 libunwind.so.1; do
-        [ ! -L "$lib" ] || [ -e "$lib" ] || ln -sf "$(find "$folder" -name "$lib*" -type f -printf '%f\n' | head -1)" "$lib"
-    done)
+    find "$folder" \( -name 'libc++*.so.1' -o -name 'libunwind.so.1' \) -exec cp -L {} "$prefix/lib/" \;
 }
 
-if [ "$(uname -s)" = Linux ] && ! find_libcxx; then
-    if command -v apt-get dpkg >/dev/null; then unpack_libcxx || true; fi
-fi
+if ! ten_loads && command -v apt-get dpkg >/dev/null; then unpack_libcxx || true; fi
 python - <<'P'
 import importlib.util
 import pathlib
@@ -45,9 +30,9 @@ package = pathlib.Path(importlib.util.find_spec("silero_vad").submodule_search_l
 model = next(package.glob("**/silero_vad_16k_sequence.onnx"))
 onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
 P
-if [ "$(uname -s)" = Linux ] && ! find_libcxx; then
-    echo "note: libc++.so.1 is not on this machine, so vad.py runs with --engine silero only." \
-        "For --engine ten: apt-get install libc++1, or build this environment with conda (it brings libcxx)." >&2
+if ! ten_loads; then
+    echo "note: TEN-VAD does not load here, so vad.py runs with --engine silero only. It needs libc++.so.1:" \
+        "apt-get install libc++1, or build this environment with conda, which brings libcxx." >&2
 fi
 command -v ffmpeg >/dev/null ||
     echo "note: no ffmpeg on PATH, so m4a files cannot be read: load a module that has it, or use conda" >&2

@@ -8,7 +8,6 @@ given do with locks, links and renames. Exit status 0: nothing in the way; 2: me
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -57,7 +56,7 @@ def main() -> int:
     )
     arguments.add_argument("--json", action="store_true", help="print the findings as JSON")
     args = arguments.parse_args()
-    findings = [*_python(), *_environments(), _libcxx(), *_gpu(), *_slurm(), *_repository()]
+    findings = [*_python(), *_environments(), _ten_vad(), *_gpu(), *_slurm(), *_repository()]
     for folder in args.folders or [str(REPOSITORY / "metadata")]:
         findings += _file_system(Path(folder))
     if args.json:
@@ -133,23 +132,20 @@ def _environments() -> list[Finding]:
     return findings
 
 
-def _libcxx() -> Finding:
-    """TEN-VAD links LLVM's C++ library, which no wheel has; the system's or an environment's serves."""
-    if sys.platform != "linux":
-        return Finding("libc++", "ok", "part of the system")
-    folders = [ENVS / name / "lib" for name in ("vad", "local", "dev")] + [Path(sys.prefix) / "lib"]
-    for name in ["libc++.so.1", *(str(folder / "libc++.so.1") for folder in folders)]:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue
-        return Finding("libc++", "ok", f"{name} loads, so vad.py --engine ten runs")
-    return Finding(
-        "libc++",
-        "warn",
-        "libc++.so.1 is not on this machine, and TEN-VAD needs it",
-        "apt-get install libc++1 (root), envs/create.sh vad conda (no root), or vad.py --engine silero",
-    )
+def _ten_vad() -> Finding:
+    """TEN-VAD needs LLVM's C++ library, which no wheel has: try it in an environment that is built."""
+    pythons = [ENVS / name / "bin" / "python" for name in ("vad", "local")]
+    python = next((path for path in pythons if path.exists()), None)
+    if python is None:
+        return Finding("ten-vad", "ok", "not tried: neither the environment vad nor local is built")
+    done = subprocess.run(
+        [python, "-c", "from media import ten; ten.load()"],
+        cwd=REPOSITORY / "scripts", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return Finding("ten-vad", "ok", f"loads in {python.parents[1]}: vad.py --engine ten runs")
+    problem, _, remedy = done.stderr.strip().rpartition("\n")[2].partition(": ")[2].partition("; ")
+    return Finding("ten-vad", "warn", problem, remedy)
 
 
 def _gpu() -> list[Finding]:

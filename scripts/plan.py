@@ -35,6 +35,7 @@ from media.audio import scan_audio
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARGIN = 1.3  # of time and memory: nodes differ, and a task that is killed at 96 % helps nobody
 ROUND_S, SHORTEST_S = 600, 600
+USUAL_ARRAY = 1000  # tasks: SLURM's own default for MaxArraySize is 1001
 WORKERS_GAIN = 0.9  # what each further worker process adds, on a CPU
 
 
@@ -264,6 +265,8 @@ def _text(corpus: Corpus, speed: Speed, plan: Plan) -> str:
                  + (plan.memory or "memory as the site gives")),
         ("in all", f"{plan.total_h:,.1f} {'GPU' if plan.gpus else 'CPU'}-hours"),
     ]  # fmt: skip
+    if plan.tasks > USUAL_ARRAY:
+        rows.append(("arrays", "more tasks than many sites allow in one array: scripts/submit.py makes several"))
     return "\n".join(f"{name:8} {text}" for name, text in rows) + f"\n\n{plan.command}"
 
 

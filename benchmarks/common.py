@@ -100,18 +100,21 @@ def median_run(runs: Sequence[Run]) -> Run:
     )
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a Markdown table that also reads well in a terminal: first column to the left, the others to the
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> None:
+    """Print a Markdown table that also reads well in a terminal: `left` columns to the left, then to the
     right.
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]
 
     def line(row: Sequence[str]) -> str:
-        padded = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        ]
         return "| " + " | ".join(padded) + " |"
 
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     print(
         f"\n{title}\n",
         line(columns),

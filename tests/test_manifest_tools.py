@@ -435,6 +435,22 @@ def test_explode(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["window", "o.json", "--window-s", "2"], "speech", [{"begin": 1}]),
+        (["stats"], "speech", [3]),
+        (["explode", "o.json", "--field", "speech"], "speech", [{"start_s": "1", "end_s": 2}]),
+    ],
+)
+def test_times_of_another_form_are_named(tmp_path: Path, words: list[str], field: str, value: list) -> None:
+    record = {"audio_filepath": "/a/x.wav", "duration": 9, field: value}
+    manifest = write_lines(tmp_path / "m.json", [record])
+    more = [tmp_path / word if word == "o.json" else word for word in words[1:]]
+    assert "m.json:1: found `speech` of another form" in tools(words[0], manifest, *more, status=2)
+    assert not (tmp_path / "o.json").exists()
+
+
 def test_explode_of_a_nested_field_and_of_texts(tmp_path: Path) -> None:
     manifest = write_lines(
         tmp_path / "m.json",

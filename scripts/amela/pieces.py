@@ -88,7 +88,10 @@ class Cutter:
                     f"{self.manifest}:{line + 1}: the record has no field `speech`; wanted a manifest with "
                     "speech times: run scripts/vad.py on it first, or leave --at-silence out"
                 )
-            talk = _Talk(speech, duration_s)
+            try:
+                talk = _Talk(speech, duration_s)
+            except (KeyError, TypeError, ValueError) as exc:
+                raise self._bad_times(line, "speech", exc) from exc
             names: set[str] = set()
             for start_s, end_s in self._spans(talk, window_s, overlap_s, at_silence):
                 self.counts["pieces"] += 1
@@ -132,9 +135,11 @@ class Cutter:
                 )
             names: set[str] = set()
             for number, item in enumerate(items):
-                piece = self._explode_item(
-                    record, item if isinstance(item, dict) else {name: item}, number, names
-                )
+                values = item if isinstance(item, dict) else {name: item}
+                try:
+                    piece = self._explode_item(record, values, number, names)
+                except (KeyError, TypeError, ValueError) as exc:
+                    raise self._bad_times(line, field, exc) from exc
                 self.counts["empty" if piece is None else "pieces"] += 1
                 if piece is not None:
                     yield piece
@@ -174,6 +179,12 @@ class Cutter:
             mark = f"{round((offset_s + start_s) * 1000):07d}-{round((offset_s + end_s) * 1000):07d}"
         piece["id"], piece["parent"] = _piece_id(record, mark, names), record_key(record)
         return piece
+
+    def _bad_times(self, line: int, field: str, exc: Exception) -> CallError:
+        return CallError(
+            f"{self.manifest}:{line + 1}: found `{field}` of another form ({type(exc).__name__}: {exc}), wanted "
+            "[{start_s, end_s, …}] with times in seconds"
+        )
 
     def _number(self, line: int, record: Record, field: str) -> float:
         value = record.get(field)

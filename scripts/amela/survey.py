@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_right
 from typing import Any
 
+from amela.errors import CallError
 from amela.manifest import read_records
 
 EDGES_S = (0, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 1800, 3600, 6 * 3600)  # the last bin is open
@@ -25,73 +26,79 @@ class _Field:
         self.empty += value in (None, "", [], {})
         self.types.add(type(value).__name__)
 
+    def figures(self) -> dict[str, Any]:
+        types = sorted(self.types)
+        return {"records": self.records, "empty": self.empty, "types": types, "example": self.example}
+
+
+class _Survey:
+    """What was counted so far."""
+
+    def __init__(self, by: str | None) -> None:
+        self.by = by
+        self.records = self.without_duration = self.words = self.recordings = 0
+        self.durations, self.speech_s = array("f"), array("f")
+        self.fields: dict[str, _Field] = {}
+        self.values: dict[str, list[float]] = {}  # records, hours
+        self._path: str | None = None
+
+    def add(self, record: dict[str, Any]) -> None:
+        self.records += 1
+        for name, value in record.items():
+            if name not in self.fields:
+                self.fields[name] = _Field(value)
+            self.fields[name].add(value)
+        duration_s = record.get("duration")
+        if duration_s is None:
+            self.without_duration += 1
+        else:
+            self.durations.append(duration_s)
+        self.recordings += record.get("audio_filepath") != self._path
+        self._path = record.get("audio_filepath")
+        if isinstance(record.get("speech"), list):
+            self.speech_s.append(sum(part["end_s"] - part["start_s"] for part in record["speech"]))
+        if isinstance(record.get("text"), str):
+            self.words += len(record["text"].split())
+        if self.by:
+            entry = self.values.setdefault(str(record.get(self.by)), [0, 0.0])
+            entry[0] += 1
+            entry[1] += (duration_s or 0.0) / 3600
+
+    def grouped(self) -> dict[str, Any]:
+        ranked = sorted(self.values.items(), key=_most_first)
+        values = {value: {"records": int(count), "hours": hours} for value, (count, hours) in ranked}
+        return {"by": self.by, "values": values} if self.by else {}
+
 
 def survey(manifest: str, by: str | None = None) -> dict[str, Any]:
-    """Read a manifest once and return its figures, ready for JSON; about 4 bytes of memory a record.
+    """Read a manifest once and return its figures, ready for JSON; about 8 bytes of memory a record.
 
     `records`, `hours`, `speech_hours` (None without the field `speech`), `words` (of `text`),
     `recordings_in_a_row` (how often the path changes), `without_duration`, `duration_s` (quantiles),
     `histogram` (bins by `from_s`), `fields` (name → records, empty, types, example) and, for a field `by`,
     `values` (value → records, hours).
     """
-    durations, fields = array("f"), dict[str, _Field]()
-    records = without = words = recordings = 0
-    speech_s: float | None = None
-    values: dict[str, list[float]] = {}
-    path = None
-    for _, record in read_records(manifest):
-        records += 1
-        for name, value in record.items():
-            if name not in fields:
-                fields[name] = _Field(value)
-            fields[name].add(value)
-        duration_s = record.get("duration")
-        if duration_s is None:
-            without += 1
-        else:
-            durations.append(duration_s)
-        recordings += record.get("audio_filepath") != path
-        path = record.get("audio_filepath")
-        if isinstance(record.get("speech"), list):
-            speech_s = (speech_s or 0.0) + sum(part["end_s"] - part["start_s"] for part in record["speech"])
-        if isinstance(record.get("text"), str):
-            words += len(record["text"].split())
-        if by:
-            entry = values.setdefault(str(record.get(by)), [0, 0.0])
-            entry[0] += 1
-            entry[1] += (duration_s or 0.0) / 3600
-    histogram = _histogram(durations)
-    total_s = sum(row["hours"] for row in histogram) * 3600
+    found = _Survey(by)
+    for line, record in read_records(manifest):
+        try:
+            found.add(record)
+        except (KeyError, TypeError) as exc:
+            raise CallError(
+                f"{manifest}:{line + 1}: found `speech` of another form ({type(exc).__name__}: {exc}), wanted "
+                "[{start_s, end_s}]: `manifest_tools.py validate` names all such lines"
+            ) from exc
     return {
         "manifest": manifest,
-        "records": records,
-        "recordings_in_a_row": recordings,
-        "hours": total_s / 3600,
-        "speech_hours": None if speech_s is None else speech_s / 3600,
-        "words": words,
-        "without_duration": without,
-        "duration_s": _quantiles(durations),
-        "histogram": histogram,
-        "fields": {
-            name: {
-                "records": field.records,
-                "empty": field.empty,
-                "types": sorted(field.types),
-                "example": field.example,
-            }
-            for name, field in fields.items()
-        },
-        **(
-            {
-                "by": by,
-                "values": {
-                    value: {"records": int(count), "hours": hours}
-                    for value, (count, hours) in sorted(values.items(), key=_most_first)
-                },
-            }
-            if by
-            else {}
-        ),
+        "records": found.records,
+        "recordings_in_a_row": found.recordings,
+        "hours": sum(found.durations) / 3600,
+        "speech_hours": sum(found.speech_s) / 3600 if found.speech_s else None,
+        "words": found.words,
+        "without_duration": found.without_duration,
+        "duration_s": _quantiles(found.durations),
+        "histogram": _histogram(found.durations),
+        "fields": {name: field.figures() for name, field in found.fields.items()},
+        **found.grouped(),
     }
 
 

@@ -182,8 +182,8 @@ class Cutter:
 
     def _bad_times(self, line: int, field: str, exc: Exception) -> CallError:
         return CallError(
-            f"{self.manifest}:{line + 1}: found `{field}` of another form ({type(exc).__name__}: {exc}), wanted "
-            "[{start_s, end_s, …}] with times in seconds"
+            f"{self.manifest}:{line + 1}: found `{field}` of another form ({type(exc).__name__}: {exc}), "
+            "wanted [{start_s, end_s, …}] with times in seconds"
         )
 
     def _number(self, line: int, record: Record, field: str) -> float:

@@ -84,8 +84,8 @@ def survey(manifest: str, by: str | None = None) -> dict[str, Any]:
             found.add(record)
         except (KeyError, TypeError) as exc:
             raise CallError(
-                f"{manifest}:{line + 1}: found `speech` of another form ({type(exc).__name__}: {exc}), wanted "
-                "[{start_s, end_s}]: `manifest_tools.py validate` names all such lines"
+                f"{manifest}:{line + 1}: found `speech` of another form ({type(exc).__name__}: {exc}), "
+                "wanted [{start_s, end_s}]: `manifest_tools.py validate` names all such lines"
             ) from exc
     return {
         "manifest": manifest,

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-
 BINARIES = (
     "slurmctld",
     "slurmd",
@@ -117,7 +116,7 @@ class Cluster:
         self.max_array_size = max_array_size
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Cluster:  # noqa: PYI034 (Self needs Python 3.11)
         missing = missing_binaries()
         if missing:
             raise RuntimeError(

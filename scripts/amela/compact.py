@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amela.beats import is_alive, read_beats
-from amela.files import attempt_name, sync_folder, write_aside
+from amela.files import attempt_name, discard, sync_folder, write_aside
 from amela.log import log
 from amela.manifest import Record, to_line
 from amela.results import Results
@@ -43,7 +43,7 @@ def compact(folder: Path, results: Results, ended: set[Path], latest_deal: int) 
                 if results.path(place) in ended:
                     file.write(results.read_raw(place))
         for path in old:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what stays is gathered once more
                 if path.stat().st_size == results.read_to[path]:  # else its task was taken for dead too soon
                     path.unlink()
         sync_folder(name.parent)
@@ -70,7 +70,7 @@ def _remove_old_beats(folder: Path, latest_deal: int) -> None:
         shard = (beat["deal"], beat["shard"])
         for stale in (last.pop(shard, None), beat if beat["deal"] != latest_deal else None):
             if stale is not None and stale["attempt"] not in with_file and not is_alive(stale):
-                Path(stale["path"]).unlink(missing_ok=True)
+                discard(Path(stale["path"]))
         last[shard] = beat
 
 

@@ -98,7 +98,7 @@ def write_aside(path: StrPath, mode: str = "w") -> Iterator[IO[Any]]:
         os.replace(aside, target)
     except BaseException as exc:
         discard(aside)
-        if isinstance(exc, OSError) and exc.filename in (None, str(aside), str(target)):
+        if isinstance(exc, OSError) and str(exc.filename) in ("None", str(aside), str(target)):
             raise explain(exc, path) from exc
         raise
     sync_folder(target.parent)

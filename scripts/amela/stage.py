@@ -147,7 +147,8 @@ def _run_attempt(
         state = STATES[STOPPED]
         raise
     finally:
-        closed = _close(keeper, writer, state)
+        with stop:
+            closed = _close(keeper, writer, state)
     if status == OK and not closed:
         status = STOPPED
     if status == STOPPED and stop:

@@ -20,13 +20,14 @@ for folder in (TESTS.parent / "scripts", TESTS / "data"):
 
 import toy_stage  # noqa: E402
 
-from amela import beats  # noqa: E402
+from amela import beats, provenance  # noqa: E402
 from amela.cli import stage_parser  # noqa: E402
 from amela.errors import run_main  # noqa: E402
 from amela.stage import run_shard  # noqa: E402
 from amela.state import stage_folder  # noqa: E402
 
 BEAT_S = 0.5
+provenance.versions()  # once: tasks are forks, and asking git takes longer than a small run
 
 
 def make_manifest(path, texts, **fields):
@@ -77,7 +78,6 @@ class Task:
             sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             for name in [name for name in os.environ if name.startswith("SLURM_")]:
                 del os.environ[name]
-            os.environ["AMELA_GIT_VERSION"] = "of the tests"  # asking git takes longer than a small run
             if self.job is not None:
                 os.environ.update(
                     AMELA_LAUNCHER="slurm/toy.slurm",

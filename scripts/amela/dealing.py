@@ -18,7 +18,7 @@ from amela.deals import Deal, cuts, find_results, overwritten_lines, read_deals
 from amela.errors import CallError
 from amela.files import StrPath, link_first, make_folder, read_when_whole
 from amela.log import log
-from amela.manifest import Record, Scan, check_duplicates, scan
+from amela.manifest import Record, Scan, check_duplicates, open_manifest, scan
 from amela.shards import MUST, NEVER, OPENERS, Ask
 from amela.slurm import Place, command_line
 
@@ -27,6 +27,7 @@ SLOWEST_SCAN_BYTES_S = 5e6  # a manifest is read at least as fast
 
 def take_deal(folder: Path, args: argparse.Namespace, asked: Ask, job: str, place: Place, field: str) -> Deal:
     """Return the deal this process works in: its job's own, the one to join, or a new one that it makes."""
+    open_manifest(args.manifest).close()  # says what is wrong before anything is made beside it
     make_folder(folder / "deals"), make_folder(folder / "jobs")
     ticket = folder / "jobs" / job
     waited = False

@@ -266,7 +266,7 @@ def _text(corpus: Corpus, speed: Speed, plan: Plan) -> str:
         ("in all", f"{plan.total_h:,.1f} {'GPU' if plan.gpus else 'CPU'}-hours"),
     ]  # fmt: skip
     if plan.tasks > USUAL_ARRAY:
-        rows.append(("arrays", "more tasks than many sites allow in one array: scripts/submit.py makes several"))
+        rows.append(("arrays", "more than many sites allow in one: scripts/submit.py makes several"))
     return "\n".join(f"{name:8} {text}" for name, text in rows) + f"\n\n{plan.command}"
 
 

@@ -32,7 +32,7 @@ class Probe:
 
 
 def probe_folder(folder: Path) -> list[Probe]:
-    """Try everything in a scratch folder inside `folder`; return the findings. OSError where none can be made."""
+    """Try everything in a scratch folder in `folder`; return the findings. OSError where none can be made."""
     scratch = folder / f".amela-doctor-{os.getpid()}"
     scratch.mkdir()
     try:

@@ -8,13 +8,15 @@ import re
 import shutil
 import signal
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from amela.merge import merge
 from conftest import copy_code
-from toy import reference, results_of, write_toy_manifest
+from toy import BAD, reference, results_of, write_toy_manifest
 
 TOY = "slurm/toy_stage.slurm"
 BEAT = {
@@ -189,48 +191,61 @@ def test_missing_logs_folder_is_what_the_readme_says(cluster, here):
 @pytest.mark.parametrize("seed", range(3))
 def test_kills_and_resizes_do_not_change_a_byte(cluster, here, seed):
     chance = random.Random(seed)
-    for size in (16, 5, 23):
-        job = cluster.sbatch(
-            f"--array=0-{size - 1}", TOY, "metadata/x.json", "--seconds=0.05", cwd=here, env=BEAT
-        )
-        last = size == 23
-        end = time.monotonic() + chance.uniform(2, 4)
+    wounds: Counter[str] = Counter()
+    left = []
+    for size, seconds in ((16, 0.4), (5, 0.3), (23, 0.4)):  # slow enough that none of the three gets through
+        array = [f"--array=0-{size - 1}", TOY, "metadata/x.json", f"--seconds={seconds}", "--batch-size=2"]
+        job = cluster.sbatch(*array, cwd=here, env=BEAT)
+        begun = f"logs/toy_stage_{job}_*.out"
+        cluster.wait(lambda begun=begun: at_work(here, begun) >= 3, 30, f"tasks of {job} at work")
+        end = time.monotonic() + chance.uniform(2.5, 4)
         while time.monotonic() < end:
-            hurt(cluster, job, chance)
-            time.sleep(chance.uniform(0.05, 0.3))
-        if not last:
+            wounds[hurt(cluster, job, chance)] += 1
+            time.sleep(chance.uniform(0.05, 0.25))
+        if size != 23:
             cluster.run("scancel", job)
             cluster.wait_for(job)
-            if chance.random() < 0.5:
-                merge("metadata/x.json")
-    cluster.wait_for(job)
-    for _ in range(5):
+            left.append(merge("metadata/x.json", allow_missing=chance.random() < 0.5).stages[0].missing)
+    report = finish(cluster, here, job)
+    assert (here / "metadata/x.json").read_bytes() == reference(here)
+    assert report.stages[0].failed == len(BAD)
+    assert 240 > left[0] > left[1] > 0, left
+    assert sum(wounds.values()) - wounds["nothing"] >= 15, wounds
+
+
+def at_work(here: Path, logs: str) -> int:
+    """How many tasks have opened their shard, by their logs."""
+    return sum("records left" in path.read_text() for path in here.glob(logs))
+
+
+def finish(cluster, here: Path, job: str):
+    """Wait for a job, then type the lines that the merge prints until nothing is missing."""
+    for _ in range(6):
+        cluster.wait_for(job, seconds=90)
         report = merge("metadata/x.json")
         if report.status != 4:
-            break
-        cluster.wait_for(cluster.run("bash", "-c", report.stages[0].finish, cwd=here, env=BEAT).split()[-1])
-    assert report.status == 0, report
-    assert (here / "metadata/x.json").read_bytes() == reference(here)
+            return report
+        job = cluster.run("bash", "-c", report.stages[0].finish, cwd=here, env=BEAT).split()[-1]
+    raise AssertionError(report)
 
 
-def hurt(cluster, job: str, chance: random.Random) -> None:
-    """Do something bad to a random task of a job: its processes, or what SLURM may do to it."""
+def hurt(cluster, job: str, chance: random.Random) -> str:
+    """Do something bad to a random task of a job, its processes or through SLURM; returns what."""
     running = processes(job)
     if not running:
-        return
+        return "nothing"
     task = chance.choice(sorted(running))
     keeper, *workers = running[task]
-    how = chance.choice(["kill keeper", "kill worker", "term", "usr1", "requeue"])
+    how = chance.choice(["kill keeper", "kill worker", "kill worker", "term", "usr1", "requeue"])
     if how.startswith("kill"):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(chance.choice(workers) if how == "kill worker" and workers else keeper, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     elif how == "requeue":
         cluster.run("scontrol", "requeue", f"{job}_{task}", check=False)
     else:
         flags = ["--batch", "--signal=USR1"] if how == "usr1" else []
         cluster.run("scancel", *flags, f"{job}_{task}", check=False)
+    return how
 
 
 def test_time_limit_saves_and_requeues(cluster, limited):

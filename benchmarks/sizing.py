@@ -23,7 +23,7 @@ from typing import NamedTuple
 from common import ROOT, print_machine, print_table, run_command
 from imbalance import imbalance_table
 
-LINES = (100_000, 400_000)  # two sizes: the slope is the cost of a line
+LINES = (1_000_000, 2_000_000)  # two sizes: the slope is the cost of a line
 TOY_SHARDS = 8
 MANIFEST = Path(__file__).with_name("manifest.py")
 LINE_BYTES = 230  # of a manifest with paths and speech times

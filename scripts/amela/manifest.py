@@ -202,17 +202,22 @@ def scan(path: StrPath, field: str) -> Scan:
 
 
 def duplicates(keys: array[int]) -> list[int]:
-    """Return the hashes that stand more than once. Works in slices of the hash range: flat memory."""
-    slices = max(1, len(keys) // 1_000_000)
-    found: set[int] = set()
-    for part in range(slices):
-        seen: set[int] = set()
-        for key in keys:
-            if key % slices == part and key:
-                if key in seen:
-                    found.add(key)
-                seen.add(key)
-    return sorted(found)
+    """Return the hashes that stand more than once. A table of 16 to 32 bits a key finds the few that may."""
+    bits = max(10, len(keys).bit_length() + 4)
+    table, mask = bytearray(1 << (bits - 3)), (1 << bits) - 1
+    maybe: set[int] = set()
+    for key in keys:
+        place, bit = (key & mask) >> 3, 1 << (key & 7)
+        if table[place] & bit:
+            maybe.add(key)
+        table[place] |= bit
+    maybe.discard(0)
+    once: set[int] = set()
+    twice: set[int] = set()
+    for key in keys:
+        if key in maybe:
+            (twice if key in once else once).add(key)
+    return sorted(twice)
 
 
 def check_duplicates(path: StrPath, keys: array[int]) -> dict[int, int]:

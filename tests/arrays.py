@@ -34,7 +34,7 @@ def make_manifest(path, texts, **fields):
     """Write a manifest with a record a text, known as r0, r1 …, and return its path."""
     with open(path, "w") as file:
         for number, text in enumerate(texts):
-            file.write(json.dumps({"id": f"r{number}", "text": text, **fields}) + "\n")
+            print(json.dumps({"id": f"r{number}", "text": text, **fields}), file=file)
     return path
 
 
@@ -46,7 +46,9 @@ def read_manifest(path):
 def result_lines(manifest, stage="toy"):
     """Return all lines of a stage's result files, headers too, with the name of the `file`."""
     paths = sorted((stage_folder(manifest, stage) / "results").glob("*.jsonl"))
-    return [{**json.loads(line), "file": path.name} for path in paths for line in path.read_text().splitlines()]
+    return [
+        {**json.loads(line), "file": path.name} for path in paths for line in path.read_text().splitlines()
+    ]
 
 
 class Task:
@@ -64,7 +66,9 @@ class Task:
             log,
         )
         self.main = main
-        self.requeue_wish = Path(f"{argv[0]}.requeue-{job}_{index}")  # appears where `scontrol requeue` would be
+        self.requeue_wish = Path(
+            f"{argv[0]}.requeue-{job}_{index}"
+        )  # appears where `scontrol requeue` would be
         self.status = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -106,7 +110,9 @@ class Task:
     def workers(self):
         """Return the process ids of the task's workers."""
         try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+            return [
+                int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            ]
         except OSError:
             return []
 
@@ -142,7 +148,7 @@ class Task:
         return self.status
 
 
-def stage_of(process, load=lambda args: None, **options):
+def stage_of(process, load=lambda _args: None, **options):
     """Return the main of a stage `toy` that runs another `process`, for what the toy stage does not do."""
 
     def main():

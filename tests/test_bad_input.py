@@ -9,10 +9,10 @@ import shutil
 import signal
 
 import pytest
-from arrays import Task, make_manifest, read_manifest, run_array, toy_stage, wait_until
 
 from amela.merge import merge
 from amela.state import stage_folder
+from arrays import Task, make_manifest, read_manifest, run_array, toy_stage, wait_until
 
 FINE = b'{"id": "fine", "text": "a b"}\n'
 
@@ -39,8 +39,8 @@ def only_error(log):
         (b'[\n{"id": "a"},\n{"id": "b"}\n]\n', "m.json:1: found a JSON array"),
         (b"", "m.json: found no record, wanted one JSON object a line"),
         (b"\n \r\n", "m.json: found no record"),
-        (FINE + b'{"id": "\xe9t\xe9", "text": "a"}\n', "m.json:2: found byte 8 is not UTF-8, wanted UTF-8: convert with `iconv`"),
-        ("\n".join(['{"id": "a"}', '{"id": "b"}']).encode("utf-16"), "m.json:1: found byte 0 is not UTF-8"),
+        (FINE + b'{"id": "\xe9t\xe9"}\n', "m.json:2: found byte 8 is not UTF-8, wanted UTF-8: convert"),
+        ('{"id": "a"}\n{"id": "b"}'.encode("utf-16"), "m.json:1: found byte 0 is not UTF-8"),
         (FINE + b'{"audio_filepath": "a/b.wav"}\n', "m.json:2: found the relative path 'a/b.wav'"),
         (FINE + b'{"text": "a b"}\n', "m.json:2: found neither `audio_filepath` nor `id`"),
         (FINE + b'{"id": "b", "duration": NaN}\n', "m.json:2: found NaN is no JSON number"),
@@ -92,13 +92,23 @@ def test_a_line_of_a_gigabyte_ends_the_stage_with_little_memory(tmp_path, log):
     assert int(log.read_text().split("grew by ")[1].split()[0]) < 200
 
 
-NAMES = ["with spaces", 'quo"te\'s', "new\nline", "täxt 語", "-dash", "a#c1@2+3", os.fsdecode(b"latin \xe9\xff"), "{}\\", "$HOME;ls"]
+NAMES = [
+    "with spaces",
+    "quo\"te's",
+    "new\nline",
+    "täxt 語",
+    "-dash",
+    "a#c1@2+3",
+    os.fsdecode(b"latin \xe9\xff"),
+    "{}\\",
+    "$HOME;ls",
+]
 
 
 def test_odd_file_names_come_back_as_they_are(tmp_path, log):
     folder = tmp_path / NAMES[0] / NAMES[1] / NAMES[2] / NAMES[6]
     folder.mkdir(parents=True)
-    manifest = folder / "it's a \"manifest\"\n.json"
+    manifest = folder / 'it\'s a "manifest"\n.json'
     lines = [{"audio_filepath": f"/data/{name}.wav", "text": "a"} for name in NAMES]
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert run_array([manifest], 1, range(2), log=log) == {0: 0, 1: 0}
@@ -185,8 +195,10 @@ def as_nobody(main=toy_stage.main):
 @pytest.fixture
 def open_folder(tmp_path):
     """Yield a folder that others can get to."""
-    changed = [folder for folder in (tmp_path, *tmp_path.parents) if folder.owner() != "nobody" and folder.parts[1:]]
-    modes = [(folder, folder.stat().st_mode) for folder in changed if not folder.stat().st_mode & 0o005 == 0o005]
+    changed = [
+        folder for folder in (tmp_path, *tmp_path.parents) if folder.owner() != "nobody" and folder.parts[1:]
+    ]
+    modes = [(folder, folder.stat().st_mode) for folder in changed if folder.stat().st_mode & 0o005 != 0o005]
     for folder, mode in modes:
         folder.chmod(mode | 0o755)
     yield tmp_path

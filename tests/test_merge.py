@@ -14,7 +14,6 @@ import sys
 import time
 
 import pytest
-from arrays import TESTS, Task, make_manifest, read_manifest, result_lines, run_array, wait_until
 
 from amela import merge as merging
 from amela.batch_file import parse_array
@@ -23,6 +22,7 @@ from amela.errors import CallError
 from amela.merge import merge
 from amela.state import stage_folder
 from amela.summary import errors
+from arrays import TESTS, Task, make_manifest, read_manifest, result_lines, run_array, wait_until
 
 TEXTS = ["one two", "three", "bad", "", "four five six"] * 8
 SCRIPT = TESTS.parent / "scripts" / "merge_manifest.py"
@@ -43,7 +43,9 @@ def merged(manifest, **flags):
 def half_done(folder, argv=()):
     """Return a manifest of which an array of four did all but shard 2, without a merge."""
     manifest = make_manifest(folder / "m.json", TEXTS)
-    statuses = [Task([manifest, "--max-error-rate", 1, *argv], 1, index, range(4)).wait() for index in (0, 1, 3)]
+    statuses = [
+        Task([manifest, "--max-error-rate", 1, *argv], 1, index, range(4)).wait() for index in (0, 1, 3)
+    ]
     assert statuses == [0] * 3
     return manifest
 
@@ -130,7 +132,9 @@ def test_a_lost_update_heals(tmp_path, expected):
     before = manifest.read_bytes()
     assert Task([manifest, "--max-error-rate", 1], 2, 2, [2]).wait() == 0
     merged(manifest)
-    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == ["merged"]
+    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == [
+        "merged"
+    ]
     manifest.write_bytes(before)  # a merge elsewhere that began earlier, or a copy from a backup
     assert merged(manifest, allow_missing=False).status == 0
     assert manifest.read_bytes() == expected
@@ -152,7 +156,10 @@ def test_filtered_and_sorted_manifests_get_their_results_and_what_comes_back_too
 
 def test_links_modes_bom_crlf_and_blank_lines(tmp_path):
     real = tmp_path / "real.json"
-    real.write_bytes(b'\xef\xbb\xbf{"id": "a", "text": "x"}\r\n\r\n{"id": "b", "text": "bad"}\r\n{"id": "c", "text": "x y"}')
+    real.write_bytes(
+        b'\xef\xbb\xbf{"id": "a", "text": "x"}\r\n\r\n'
+        b'{"id": "b", "text": "bad"}\r\n{"id": "c", "text": "x y"}'
+    )
     real.chmod(0o640)
     link = tmp_path / "here" / "link.json"
     link.parent.mkdir()
@@ -212,7 +219,7 @@ def test_the_state_is_removed_when_asked_complete_and_at_rest(tmp_path, expected
     merged(manifest, clean=True)
     assert stage_folder(manifest, "toy").is_dir()  # incomplete
     slow = Task([manifest, "--max-error-rate", 1, "--seconds", 0.1], 2, 2, [2])
-    wait_until(lambda: slow.workers())
+    wait_until(slow.workers)
     os.kill(slow.workers()[0], signal.SIGSTOP)
     merged(manifest, clean=True)
     assert stage_folder(manifest, "toy").is_dir()
@@ -253,13 +260,17 @@ def test_a_task_that_was_taken_for_dead_loses_nothing(tmp_path, expected):
     [beat] = (stage_folder(manifest, "toy") / "beats").glob("*.json")
     beat.write_text(json.dumps({**json.loads(beat.read_text()), "host": "elsewhere", "time": 0}))
     merged(manifest)
-    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == ["merged"]
+    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == [
+        "merged"
+    ]
     task.send(signal.SIGCONT)
     assert task.wait() == 0
     report = merged(manifest, allow_missing=False)
     assert report.status == 0
     assert manifest.read_bytes() == expected
-    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == ["merged"]
+    assert [path.name.split(".")[0] for path in (stage_folder(manifest, "toy") / "results").iterdir()] == [
+        "merged"
+    ]
 
 
 def hammer(manifest, until):
@@ -292,14 +303,16 @@ def test_stages_at_work_and_three_that_merge_all_the_time_lose_nothing(tmp_path,
     assert read_manifest(manifest) == read_manifest(reference)
     assert not list(tmp_path.glob(".m.json*"))  # nothing left beside
     for stage in ("toy", "toy.other"):
-        assert {line["key"] for line in errors(stage_folder(manifest, stage))} == {f"r{n}" for n in range(2, 80, 5)}
+        assert {line["key"] for line in errors(stage_folder(manifest, stage))} == {
+            f"r{n}" for n in range(2, 80, 5)
+        }
 
 
 STEPS = ("replace", "unlink", "fsync")
 
 
 def kill_at(step):
-    """Make the `step`-th call that changes the disk the last thing this process does; twice: before and after."""
+    """Make the `step`-th call that changes the disk the one at which this process is killed."""
     count = 0
 
     def around(real):
@@ -393,7 +406,9 @@ def test_the_script(tmp_path):
     manifest = half_done(tmp_path)
 
     def run(*words):
-        done = subprocess.run([sys.executable, SCRIPT, "--manifest", manifest, *words], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, SCRIPT, "--manifest", manifest, *words], capture_output=True, text=True
+        )
         return done.returncode, done.stdout, done.stderr
 
     status, out, err = run("--stage", "toy")

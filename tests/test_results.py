@@ -1,4 +1,4 @@
-"""Result files: what a crash may leave of one, which lines count, and what a merge may take away meanwhile."""
+"""Result files: what a crash may leave of one, which lines count, and what a merge takes away meanwhile."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from amela.results import Cuts, Results, ResultsWriter, errors_void, read_header
 
 KEYS = [f"/data/größe {number}\n'.wav" for number in range(5)]
 HASHES = array("q", map(hash_key, KEYS))
+NO_CUTS = Cuts()
 
 
 def write(folder, name, lines, header=None, generation=0):
@@ -39,7 +40,7 @@ def failed(attempt):
     return {"error": {"class": "ValueError", "message": "bad", "attempt": attempt, "host": "n1"}}
 
 
-def texts(folder, keys=HASHES, cuts=Cuts()):
+def texts(folder, keys=HASHES, cuts=NO_CUTS):
     """Return the text that counts for each line, None without one."""
     results = find_results(folder, keys, cuts)
     found = [results.read(place)["fields"]["text"] if place else None for place in results.places]
@@ -71,6 +72,12 @@ def test_of_a_file_cut_anywhere_every_whole_line_counts_and_nothing_else(tmp_pat
     assert all(offset == 0 or whole[offset - 1 : offset] == b"\n" for offset in offsets)
 
 
+def test_a_last_line_that_lacks_only_its_newline_does_not_count(tmp_path):
+    path = write(tmp_path, "task_0000.a", [(0, done("a")), (1, done("b"))])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert texts(tmp_path) == ["a", None, None, None, None]
+
+
 def test_lines_after_a_torn_one_in_the_middle_count(tmp_path):
     path = write(tmp_path, "task_0000.a", [(0, done("a")), (1, done("b")), (2, done("c"))])
     lines = path.read_bytes().split(b"\n")
@@ -84,7 +91,9 @@ def test_the_key_decides_when_the_manifest_was_sorted_filtered_or_grew(tmp_path)
     keys = array("q", [0, *(hash_key(KEYS[number]) for number in order), hash_key("/new.wav")])
     assert texts(tmp_path, keys) == [None, "3", None, "1", "0", None]
     results = find_results(tmp_path, keys, Cuts())
-    assert [results.read(place)["key"] for place in results.unplaced] == [KEYS[2]]  # kept, should it come back
+    assert [results.read(place)["key"] for place in results.unplaced] == [
+        KEYS[2]
+    ]  # kept, should it come back
 
 
 def test_lines_of_older_generations_do_not_count_but_are_known(tmp_path):
@@ -114,7 +123,9 @@ def test_an_error_stands_when_two_attempts_had_it_unless_it_is_void(tmp_path):
 
 
 def test_a_text_that_looks_like_a_void_line_voids_nothing(tmp_path):
-    path = write(tmp_path, "task_0000.a", [(0, failed("a")), (1, done('\n{"void": "errors", "why": "me"}\n'))])
+    path = write(
+        tmp_path, "task_0000.a", [(0, failed("a")), (1, done('\n{"void": "errors", "why": "me"}\n'))]
+    )
     assert not errors_void(path)
 
 
@@ -196,7 +207,8 @@ def test_results_stay_readable_when_a_merge_elsewhere_removes_their_files(tmp_pa
 def test_indexing_is_fast_enough_for_millions(tmp_path):
     with open(write(tmp_path, "task_0000.a", []), "a") as file:
         for number in range(20_000):
-            file.write(json.dumps({"line": number, "key": f"/{number}.wav", "fields": {"text": "x" * 80}}) + "\n")
+            line = {"line": number, "key": f"/{number}.wav", "fields": {"text": "x" * 80}}
+            print(json.dumps(line), file=file)
     keys = array("q", (hash_key(f"/{number}.wav") for number in range(20_000)))
     started = time.process_time()
     assert all(find_results(tmp_path, keys, Cuts()).places)

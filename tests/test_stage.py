@@ -10,7 +10,6 @@ import signal
 import time
 
 import pytest
-from arrays import Task, make_manifest, read_manifest, result_lines, run_array, stage_of, toy_stage, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,16 @@ from amela.manifest import record_key
 from amela.merge import merge
 from amela.results import errors_void
 from amela.state import stage_folder
+from arrays import (
+    Task,
+    make_manifest,
+    read_manifest,
+    result_lines,
+    run_array,
+    stage_of,
+    toy_stage,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -116,7 +125,10 @@ def test_fail_fast_ends_with_the_traceback_and_keeps_what_was_done(tmp_path, log
 @pytest.mark.parametrize("flags", [[], ["--fail-fast"], ["--limit", "9"]])
 def test_a_stage_that_gives_too_few_results_marks_nothing_as_done(tmp_path, flags):
     manifest = make_manifest(tmp_path / "m.json", ["a"] * 4)
-    assert Task([manifest, "--batch-size", 2, *flags], main=stage_of(lambda _, batch: batch[1:])).wait() in (1, 3)
+    assert Task([manifest, "--batch-size", 2, *flags], main=stage_of(lambda _, batch: batch[1:])).wait() in (
+        1,
+        3,
+    )
     assert words(manifest) == [None] * 4
 
 
@@ -131,7 +143,9 @@ def test_workers_share_the_batches(tmp_path):
 def test_batches_come_longest_first(tmp_path):
     manifest = tmp_path / "m.json"
     lengths = [3, 9, None, 9, 5]
-    manifest.write_text("".join(json.dumps({"id": n, "text": "", "duration": s}) + "\n" for n, s in enumerate(lengths)))
+    manifest.write_text(
+        "".join(json.dumps({"id": n, "text": "", "duration": s}) + "\n" for n, s in enumerate(lengths))
+    )
     assert Task([manifest], main=stage_of(tried(), whole)).wait() == 0
     assert [key for key, _ in tries(manifest)] == ["1", "3", "4", "0", "2"]
 
@@ -146,7 +160,9 @@ def test_a_bad_record_costs_its_batch_nothing_and_is_tried_once_more(tmp_path, l
         assert Task([manifest, "--max-error-rate", 0.1], log=log, main=main).wait() == 0
         assert words(manifest) == [1] * 15 + [None]
     assert errors(manifest) == {"r15": "ValueError"}
-    assert [key for key, _ in tries(manifest)].count("r15") == 2 + 1  # in its batch, alone; alone by a second attempt
+    assert [key for key, _ in tries(manifest)].count(
+        "r15"
+    ) == 2 + 1  # in its batch, alone; alone by a second attempt
     assert "ERROR: r15: ValueError: r15: a bad word" in log.read_text()
     assert Task([manifest, "--retry-errors", "--mended"]).wait() == 0
     assert words(manifest)[15] == 1
@@ -170,7 +186,9 @@ def test_an_exception_given_back_for_one_record_is_its_error(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"bytes"])
 def test_a_value_that_is_no_json_is_an_error_of_its_record(tmp_path, value):
     manifest = make_manifest(tmp_path / "m.json", ["a"] * 20)
-    main = stage_of(lambda _, batch: [{"words": value if record["id"] == "r3" else 1} for record in batch], batch_size=4)
+    main = stage_of(
+        lambda _, batch: [{"words": value if record["id"] == "r3" else 1} for record in batch], batch_size=4
+    )
     assert Task([manifest], main=main).wait() == 0
     assert errors(manifest) == {"r3": "ValueError"}
 
@@ -186,7 +204,9 @@ def test_a_record_that_crashes_its_worker_is_found_in_the_same_attempt(tmp_path,
 
 def test_a_worker_that_leaves_by_itself_is_no_end_of_the_task(tmp_path):
     manifest = make_manifest(tmp_path / "m.json", ["a"] * 15 + ["exit"])
-    main = stage_of(lambda _, batch: [os._exit(3) if "exit" in r["text"] else {"words": 1} for r in batch], batch_size=4)
+    main = stage_of(
+        lambda _, batch: [os._exit(3) if "exit" in r["text"] else {"words": 1} for r in batch], batch_size=4
+    )
     assert Task([manifest], main=main).wait() == 0
     assert errors(manifest) == {"r15": "WorkerDied"}
 
@@ -312,7 +332,11 @@ def dying(_args):
     [
         (raising(ValueError("no such layer")), 1, "ERROR: loading failed: ValueError: no such layer"),
         (raising(CallError("m.nemo: no such model")), 2, "ERROR: m.nemo: no such model"),
-        (raising(RuntimeError("CUDA error: device unavailable")), 75, "loading failed: RuntimeError: CUDA error"),
+        (
+            raising(RuntimeError("CUDA error: device unavailable")),
+            75,
+            "loading failed: RuntimeError: CUDA error",
+        ),
         (raising(AcceleratorError("gone")), 75, "loading failed: AcceleratorError: gone"),
         (dying, 75, "ended by SIGKILL (often: out of memory) while loading, 3 times in a row"),
     ],
@@ -348,7 +372,9 @@ def started(manifest, argv=(), log=os.devnull, seconds=0.05, process=None, recor
     make_manifest(manifest, ["a"] * records)
     slow = process or (lambda _, batch: time.sleep(seconds) or [{"words": 1} for _ in batch])
     indices = [0] if job else ()
-    task = Task([manifest, *argv], job, 0 if job else None, indices, log=log, main=stage_of(tried(slow), whole))
+    task = Task(
+        [manifest, *argv], job, 0 if job else None, indices, log=log, main=stage_of(tried(slow), whole)
+    )
     wait_until(lambda: len(tries(manifest)) >= 3)
     return task
 
@@ -361,7 +387,10 @@ def test_usr1_flushes_and_asks_to_come_back(tmp_path, log):
     assert "stopped by SIGUSR1: requeued" in log.read_text()
     done = sum("fields" in line for line in result_lines(tmp_path / "m.json"))
     assert done >= 3
-    assert (beats(tmp_path / "m.json")[0]["state"], beats(tmp_path / "m.json")[0]["done"]) == ("stopped", done)
+    assert (beats(tmp_path / "m.json")[0]["state"], beats(tmp_path / "m.json")[0]["done"]) == (
+        "stopped",
+        done,
+    )
     assert task.again().wait() == 0
     assert len(tries(tmp_path / "m.json")) == 40  # nothing twice: the batch in flight was finished
 
@@ -369,7 +398,9 @@ def test_usr1_flushes_and_asks_to_come_back(tmp_path, log):
 def test_usr1_before_the_first_record_was_done_asks_for_nothing(tmp_path, log, monkeypatch):
     monkeypatch.setitem(keeper.Stop.__init__.__globals__["PATIENCE_S"], signal.SIGUSR1, 0.1)
     make_manifest(tmp_path / "m.json", ["a"])
-    task = Task([tmp_path / "m.json"], 1, 0, [0], log=log, main=stage_of(tried(lambda *_: time.sleep(9)), whole))
+    task = Task(
+        [tmp_path / "m.json"], 1, 0, [0], log=log, main=stage_of(tried(lambda *_: time.sleep(9)), whole)
+    )
     wait_until(lambda: tries(tmp_path / "m.json"))
     task.send(signal.SIGUSR1)
     assert task.wait() == 75
@@ -461,7 +492,9 @@ def test_fresh_interrupted_resized_and_merged_in_between_makes_everything_anew(t
     assert Task([manifest]).wait() == 0
     argv = [manifest, "--scale", 2]
     task = Task([*argv, "--fresh", "--seconds", 0.03, "--batch-size", 1], 7, 0, range(3))
-    wait_until(lambda: sum("fields" in line for line in whole_lines(manifest) if line.get("generation") == 1) > 2)
+    wait_until(
+        lambda: sum("fields" in line for line in whole_lines(manifest) if line.get("generation") == 1) > 2
+    )
     task.send(signal.SIGTERM)
     assert task.wait() == 75
     report = merge(manifest, "toy", allow_missing=False)
@@ -490,7 +523,10 @@ def test_fresh_from_the_shell_says_that_the_same_command_would_begin_anew(tmp_pa
 def human(tmp_path, records=6):
     """Write a manifest in which half of the records have a `words` from elsewhere."""
     manifest = make_manifest(tmp_path / "m.json", ["a"] * records)
-    lines = [json.dumps({**r, "words": "human"} if n % 2 else r) + "\n" for n, r in enumerate(read_manifest(manifest))]
+    lines = [
+        json.dumps({**r, "words": "human"} if n % 2 else r) + "\n"
+        for n, r in enumerate(read_manifest(manifest))
+    ]
     manifest.write_text("".join(lines))
     return manifest
 
@@ -500,7 +536,7 @@ def test_a_field_from_elsewhere_is_never_overwritten_unasked(tmp_path, log):
     for flags in ([], ["--fresh"], ["--retry-errors"], []):
         assert Task([manifest, *flags], log=log).wait() == 0
         assert words(manifest) == [1, "human"] * 3
-    said = "3 records have `words` already and are left as they are (--overwrite does them too, --field NAME writes beside)"
+    said = "3 records have `words` already and are left as they are (--overwrite does them too, --field NAME "
     assert log.read_text().count(said) == 4
     assert Task([manifest, "--field", "counted"]).wait() == 0
     assert words(manifest) == [1, "human"] * 3
@@ -558,8 +594,11 @@ def test_a_log_gets_a_line_now_and_then_with_all_a_person_wants_to_know(tmp_path
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.05)
     manifest = make_manifest(tmp_path / "m.json", ["a"] * 19 + ["bad"], duration=360)
     assert Task([manifest, "--seconds", 0.02, "--batch-size", 2], log=log).wait() == 0
-    line = r"\[\d\d:\d\d:\d\d\] toy 1/1: (\d+)/20 done(, 1 failed)?, \d\.\d\d h of audio, [\d.]+ x real time, ETA \d:\d\d:\d\d"
-    shown = [match.group(1) for match in map(re.compile(line).fullmatch, log.read_text().splitlines()) if match]
+    line = r"\[\d\d:\d\d:\d\d\] toy 1/1: (\d+)/20 done(, 1 failed)?, "
+    line += r"\d\.\d\d h of audio, [\d.]+ x real time, ETA \d:\d\d:\d\d"
+    shown = [
+        match.group(1) for match in map(re.compile(line).fullmatch, log.read_text().splitlines()) if match
+    ]
     assert len(shown) > 3
     assert shown == sorted(shown, key=int)
     assert "20 records left, 2.00 h of audio" in log.read_text()
@@ -603,7 +642,9 @@ VALUES = {"--field": "a_b", "--only": "/x_y/z-w.wav", "--balance": "duration", "
 ALONE = ("--fail-fast", "--retry-errors")
 
 
-@given(flag=st.sampled_from([*FLAGS, "--field", "--only"]), dashes=st.lists(st.booleans()), joined=st.booleans())
+@given(
+    flag=st.sampled_from([*FLAGS, "--field", "--only"]), dashes=st.lists(st.booleans()), joined=st.booleans()
+)
 def test_two_words_are_read_as_two_words_and_values_are_left_alone(flag, dashes, joined):
     spelled = "--" + "".join(
         "_" if char == "-" and (dashes + [False] * 20)[place] else char for place, char in enumerate(flag[2:])
@@ -612,11 +653,15 @@ def test_two_words_are_read_as_two_words_and_values_are_left_alone(flag, dashes,
     given_words = [spelled] if flag in ALONE else [f"{spelled}={value}"] if joined else [spelled, value]
     plain = [flag] if flag in ALONE else [flag, value]
     parser = stage_parser("")
-    assert vars(parser.parse_args(["m_n.json", *given_words])) == vars(parser.parse_args(["m_n.json", *plain]))
+    assert vars(parser.parse_args(["m_n.json", *given_words])) == vars(
+        parser.parse_args(["m_n.json", *plain])
+    )
     assert parser.parse_args(["m_n.json", *given_words]).manifest == "m_n.json"
 
 
-@pytest.mark.parametrize("words", [["m.json", "5"], ["m.json", "--scale", "2", "5"], ["--scale", "2", "m.json", "5"]])
+@pytest.mark.parametrize(
+    "words", [["m.json", "5"], ["m.json", "--scale", "2", "5"], ["--scale", "2", "m.json", "5"]]
+)
 def test_num_tasks_comes_last_whatever_stands_before(words):
     parser = stage_parser("")
     parser.add_argument("--scale", type=float)
@@ -626,7 +671,8 @@ def test_num_tasks_comes_last_whatever_stands_before(words):
     assert set(args.settings) == {"scale"}
 
 
-@pytest.mark.parametrize("words", [["m.json", "0"], ["m.json", "x"], ["m.json", "--fresh", "0"], ["m.json", "--fre"],
+@pytest.mark.parametrize("words", [["m.json", "0"], ["m.json", "x"], ["m.json", "--fresh", "0"],
+                                   ["m.json", "--fre"],
                                    ["m.json", "4", "5"], ["m.json", "--max-error-rate", "2"]])  # fmt: skip
 def test_what_cannot_be_meant_is_refused(words, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -1,4 +1,4 @@
-"""What status.py says of a stage while it runs, when it was killed and when it is done; and the line it prints."""
+"""What status.py says of a stage that runs, was killed or is done; and the line it prints."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import sys
 import time
 
 import pytest
-from arrays import TESTS, Task, make_manifest, read_manifest, run_array, stage_of, wait_until
 
 from amela.merge import merge
 from amela.state import stage_folder
 from amela.summary import errors, summaries
+from arrays import TESTS, Task, make_manifest, read_manifest, run_array, stage_of, wait_until
 
 SCRIPTS = TESTS.parent / "scripts"
 
 
 def status(manifest, *words):
-    done = subprocess.run([sys.executable, SCRIPTS / "status.py", manifest, *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "status.py", manifest, *words], capture_output=True, text=True
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -41,7 +43,9 @@ def test_each_shard_is_told_from_the_others(tmp_path):
     """Shard 0 done, 1 running, 2 killed, 3 stopped, 4 failed, 5 waiting."""
     texts = [["a", "a hang", "hang", "hang", "a", "a"][n % 6] for n in range(24)]
     texts[1] = texts[7] = "a"
-    manifest = make_manifest(tmp_path / "m.json", [text.replace("a hang", "hang") for text in texts], duration=3600)
+    manifest = make_manifest(
+        tmp_path / "m.json", [text.replace("a hang", "hang") for text in texts], duration=3600
+    )
     main = stage_of(hanging)
     broken = stage_of(lambda *_: 1 / 0)
     tasks = [Task([manifest], 1, index, range(6), main=broken if index == 4 else main) for index in range(5)]
@@ -98,13 +102,17 @@ def test_the_lines_for_shards_without_slurm_can_be_pasted_into_a_shell(tmp_path)
     assert subprocess.run([*toy, "4", "--shard-index", "1"], check=False).returncode == 0
     line = status(manifest)[1].splitlines()[-1].removeprefix("to finish: ")
     assert line.startswith("for shard in 0 2 3; do python ")
-    subprocess.run(line.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True, cwd=TESTS.parent)
+    subprocess.run(
+        line.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True, cwd=TESTS.parent
+    )
     assert merge(manifest, "toy", allow_missing=False).status == 0
     whole = make_manifest(folder / "whole.json", ["a"] * 8)
     toy[-1] = whole
     subprocess.run([*toy, "--limit", "2"], check=True)
     line = status(whole)[1].splitlines()[-1].removeprefix("to finish: ")
-    subprocess.run(line.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True, cwd=TESTS.parent)
+    subprocess.run(
+        line.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True, cwd=TESTS.parent
+    )
     assert [record["words"] for record in read_manifest(whole)] == [1] * 8
 
 
@@ -114,11 +122,18 @@ def test_errors_are_listed_once_and_only_while_there_is_no_result(tmp_path):
         assert Task([manifest], 1, 0, [0], restart=attempt).wait() == 0
     code, out, _ = status(manifest, "--errors")
     assert code == 0
-    assert out.splitlines() == ["toy: r20: ValueError: r20: a bad word", "toy: r21: ValueError: r21: a bad word"]
+    assert out.splitlines() == [
+        "toy: r20: ValueError: r20: a bad word",
+        "toy: r21: ValueError: r21: a bad word",
+    ]
     listed = [json.loads(line) for line in status(manifest, "--errors", "--json")[1].splitlines()]
     assert [(line["stage"], line["key"], line["class"]) for line in listed] == [
         ("toy", "r20", "ValueError"), ("toy", "r21", "ValueError"),
     ]  # fmt: skip
+    again = make_manifest(tmp_path / "again.json", ["a"] * 20 + ["bad"])
+    for attempt, flags in enumerate(([], ["--mended"])):
+        assert Task([again, *flags], 1, 0, [0], restart=attempt).wait() == 0
+    assert not errors(stage_folder(again, "toy"))  # tried once more, and done
     assert run_array([manifest, "--mended", "--retry-errors"], 2, range(2)) == {0: 0, 1: 0}
     assert not errors(stage_folder(manifest, "toy"))
     assert status(manifest, "--errors")[1] == ""
@@ -129,7 +144,9 @@ def test_it_can_be_watched_until_ctrl_c_and_piped_into_head(tmp_path):
     run_array([manifest], 1, range(2))
     command = [sys.executable, SCRIPTS / "status.py", manifest, "--watch"]
     ours, theirs = pty.openpty()
-    watch = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "AMELA_BEAT_S": "0.1"})
+    watch = subprocess.Popen(
+        command, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "AMELA_BEAT_S": "0.1"}
+    )
     shown = b""
     while shown.count(b"\x1b[2J\x1b[H") < 3:
         shown += os.read(ours, 10_000)
@@ -137,7 +154,8 @@ def test_it_can_be_watched_until_ctrl_c_and_piped_into_head(tmp_path):
     assert watch.wait(10) == 0
     assert watch.stderr.read() == b""
     assert shown.count(b"toy: 8 of 8 records") >= 2
-    done = subprocess.run(f"{shlex.join(map(str, command[:-1]))} | head -1; echo ${{PIPESTATUS[0]}}", shell=True,
+    piped = f"{shlex.join(map(str, command[:-1]))} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(piped, shell=True,
                           executable="bash", capture_output=True, text=True)  # fmt: skip
     assert (done.stdout.splitlines()[1], done.stderr) == ("0", "")
 
@@ -159,6 +177,8 @@ def test_a_stage_that_was_never_started_is_named(tmp_path):
 @pytest.mark.parametrize("script", ["status.py", "merge_manifest.py"])
 def test_help_answers_at_once(script):
     started = time.monotonic()
-    done = subprocess.run([sys.executable, SCRIPTS / script, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / script, "--help"], capture_output=True, text=True, check=True
+    )
     assert time.monotonic() - started < 2
     assert "--manifest" in done.stdout or "manifest" in done.stdout

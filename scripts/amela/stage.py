@@ -13,7 +13,7 @@ from typing import Any
 from amela import provenance, slurm, workers
 from amela.dealing import take_deal
 from amela.deals import WORTH_BALANCING, Deal
-from amela.errors import BAD_CALL, OK, STOPPED, CallError, StoppedError
+from amela.errors import BAD_CALL, OK, STOPPED, TOO_MANY_ERRORS, CallError, StoppedError
 from amela.keeper import Attempt, Keeper
 from amela.log import error, log
 from amela.manifest import Record, read_records, record_key
@@ -99,7 +99,6 @@ def _run_attempt(
     stop: Stop,
 ) -> int:
     """Open the shard, run the keeper over it, and settle what comes after: marker, requeue, last beat."""
-    inline = args.limit is not None or args.fail_fast
     number = shard or 0
     host = socket.gethostname().split(".")[0]
     job = slurm.job_name(place) if place.job else "local"
@@ -131,9 +130,19 @@ def _run_attempt(
     )
     progress = Progress(f"{stage} {number + 1}/{deal.num_shards}", len(spool), spool.seconds())
     keeper = Keeper(args, load, process, names, spool, writer, attempt, progress, stop)
+    status = _run_to_the_end(args, keeper, writer, deal, number, stop)
+    if status == STOPPED and stop:
+        _leave(args, stop, place, progress)
+    return status
+
+
+def _run_to_the_end(
+    args: argparse.Namespace, keeper: Keeper, writer: ResultsWriter, deal: Deal, shard: int, stop: Stop
+) -> int:
+    """Run the keeper, mark the shard as done if it is, and close what is open, whatever happens."""
     state = "failed"
     try:
-        if inline:
+        if args.limit is not None or args.fail_fast:
             status = _run_inline(args, keeper)
         else:
             with stop:
@@ -141,7 +150,7 @@ def _run_attempt(
         if status == OK:
             writer.sync(now=True)
             if not args.limit:
-                deal.mark_done(number)
+                deal.mark_done(shard)
         state = STATES.get(STOPPED if status == OK and args.limit else status, "failed")
     except KeyboardInterrupt:
         state = STATES[STOPPED]
@@ -149,11 +158,7 @@ def _run_attempt(
     finally:
         with stop:
             closed = _close(keeper, writer, state)
-    if status == OK and not closed:
-        status = STOPPED
-    if status == STOPPED and stop:
-        _leave(args, stop, place, progress)
-    return status
+    return STOPPED if status == OK and not closed else status
 
 
 def _announce(stage: str, deal: Deal, shard: int, audio_s: float, records: int) -> None:
@@ -232,4 +237,5 @@ def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:
             keeper.record(item, outcome)
         keeper.progress.show()
     keeper.conclude()
-    return keeper.status
+    nothing_works = keeper.progress.failed and not keeper.progress.done
+    return TOO_MANY_ERRORS if keeper.status == OK and nothing_works else keeper.status

@@ -277,7 +277,9 @@ def test_so_many_errors_that_the_environment_must_be_broken_do_not_count(tmp_pat
     assert merge(manifest, "toy", allow_missing=False).status == 0
 
 
-def test_few_records_are_judged_at_the_end_and_their_errors_count(tmp_path, log):
+def test_few_records_are_judged_by_the_merge_and_their_errors_count(tmp_path, log):
+    manifest = make_manifest(tmp_path / "array.json", ["bad"] * 2 + ["a"] * 3)
+    assert set(run_array([manifest], 1, range(2)).values()) == {0}
     manifest = make_manifest(tmp_path / "m.json", ["bad"] * 2 + ["a"] * 3)
     assert Task([manifest], log=log).wait() == 3
     assert "2 of 5 records failed, more than --max-error-rate 0.1" in log.read_text()

@@ -33,7 +33,7 @@ from amela.workers import Answer, Load, Process, Worker
 CONVICTING = 4
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 LOADS_THAT_MAY_DIE = 3
-JUDGED_FROM = 20  # records tried before the error rate means anything
+JUDGED_FROM = 20  # records tried before the error rate means anything; of fewer, the merge judges the whole
 SURE = 2.0  # standard errors by which the rate must exceed the budget before the end
 POLL_S = 0.25
 BATCH_AUDIO_S = (
@@ -100,10 +100,8 @@ class Keeper:
         if self.status == TOO_MANY_ERRORS:
             text = f"{self.failed_first} of {self.tried_first} records failed, more than --max-error-rate "
             text += str(self.args.max_error_rate)
-            if self.tried_first >= JUDGED_FROM:
-                self.writer.void_errors(text)  # the last line of the file
-                text += ": their errors do not count; mend the environment and give the same command again"
-            error(text)
+            self.writer.void_errors(text)  # the last line of the file
+            error(f"{text}: their errors do not count; mend the environment and give the same command again")
         self.progress.finish()
 
     def _loop(self) -> None:
@@ -230,13 +228,12 @@ class Keeper:
     def _judge(self, at_end: bool) -> None:
         """Stop where so much fails that the environment must be broken, not the data: see `conclude`."""
         failed, tried = self.failed_first, self.tried_first
-        if self.status != OK or not tried:
+        if self.status != OK or tried < JUDGED_FROM:
             return
         rate, budget = failed / tried, self.args.max_error_rate
         margin = 0.0 if at_end else SURE * math.sqrt(budget * (1 - budget) / tried)
-        if rate <= budget + margin or (tried < JUDGED_FROM and not at_end):
-            return
-        self.status = TOO_MANY_ERRORS
+        if rate > budget + margin:
+            self.status = TOO_MANY_ERRORS
 
     def beat(self, state: str) -> None:
         """Write a heartbeat, while running at most every 30 s."""

@@ -18,7 +18,7 @@ from amela.compact import compact, ended_files, remove_state
 from amela.deals import cuts, find_results, overwritten_lines, read_deals
 from amela.errors import INCOMPLETE, OK, TOO_MANY_ERRORS, CallError
 from amela.files import StrPath, explain, write_aside
-from amela.log import log, printable
+from amela.log import error, log, printable
 from amela.manifest import Record, open_manifest, parse_record, read_lines, scan, to_line
 from amela.results import Results
 from amela.state import stage_folder, stage_folders
@@ -145,8 +145,11 @@ def merge(
 def _status(reports: list[StageReport], max_error_rate: float) -> int:
     if any(report.missing for report in reports):
         return INCOMPLETE
-    if any(report.failed > max_error_rate * max(1, report.failed + report.done) for report in reports):
-        return TOO_MANY_ERRORS
+    for report in reports:
+        tried = report.failed + report.done
+        if report.failed > max_error_rate * tried:
+            error(f"{report.failed} of {tried} records failed, more than --max-error-rate {max_error_rate}")
+            return TOO_MANY_ERRORS
     return OK
 
 

@@ -172,6 +172,22 @@ def wishes(args: argparse.Namespace) -> dict[str, Wish]:
     return found
 
 
+def has_cluster(dry_run: bool) -> bool:
+    """Tell whether there is a SLURM; CallError where its commands are here and nobody answers them."""
+    if shutil.which("sbatch") is None or dry_run:
+        return shutil.which("sbatch") is not None
+    try:
+        command = ["sinfo", "--noheader"]
+        done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        done = subprocess.CompletedProcess("sinfo", 1, "", str(exc))
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        remedy = "try later, or type --local to run all of it on this machine"
+        raise CallError(f"sbatch is here, but no cluster answers ({said}): {remedy}")
+    return True
+
+
 def main() -> int:
     """Submit, print or run the workflow; return the exit status."""
     args = parse_args()
@@ -181,7 +197,7 @@ def main() -> int:
         raise CallError(
             f"no folder logs/ in {REPOSITORY}: every job would fail without a word; type: mkdir logs"
         )
-    on_cluster = not args.local and shutil.which("sbatch") is not None
+    on_cluster = not args.local and has_cluster(args.dry_run)
     steps = WORKFLOWS[args.workflow]
     plan = Plan(steps, places(args), wishes(args), site_environment(), on_cluster)
     return Submission(plan).go(args)

@@ -124,7 +124,7 @@ def stage_of_demo(command: str) -> str:
     if "asr.slurm" in command or "scripts/asr.py" in command:
         command = command.replace(" --max_new_tokens 256", "") + " --backend pocketsphinx"
     if "submit.py" in command:
-        command += " --name workflow --asr-args '--backend pocketsphinx'"
+        command += " --local --name workflow --asr-args '--backend pocketsphinx'"
     return command
 
 

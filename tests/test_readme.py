@@ -43,6 +43,8 @@ def clone(repo, tmp_path_factory):
             shutil.copy(repo / name, root / name)
     speak_corpus(root / "corpus")
     run(root, "sbatch slurm/vad.slurm CORPUS corpus --engine silero")
+    run(root, "sbatch --array=0-1 slurm/asr.slurm metadata/corpus.json --backend pocketsphinx")
+    run(root, "python scripts/merge_manifest.py --manifest metadata/corpus.json")
     with open(root / "metadata" / "corpus.json") as file:
         paths = [json.loads(line)["audio_filepath"] for line in file]
     (root / "metadata/ls-clean.csv").write_text(

@@ -123,17 +123,18 @@ def main() -> int:
     add("--json", action="store_true", help="print JSON")
     add("--rows", type=int, default=40, metavar="N", help="most shards shown a stage")
     args = arguments.parse_args()
-    while True:
-        if args.watch and sys.stdout.isatty():
-            print("\x1b[2J\x1b[H", end="")
+    if not args.watch:
         show(args)
-        if not args.watch:
-            return OK
-        sys.stdout.flush()
-        try:
+        return OK
+    try:
+        while True:
+            if sys.stdout.isatty():
+                print("\x1b[2J\x1b[H", end="")
+            show(args)
+            sys.stdout.flush()
             time.sleep(BEAT_S)
-        except KeyboardInterrupt:
-            return OK
+    except KeyboardInterrupt:
+        return OK
 
 
 if __name__ == "__main__":

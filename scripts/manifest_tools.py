@@ -1,6 +1,6 @@
 """Look at manifests and make new ones of them; no command changes the manifest it reads.
 
-    manifest_tools.py convert /data/corpus.csv metadata/corpus.json
+    manifest_tools.py convert /data/cv/validated.tsv metadata/cv.json --audio-dir /data/cv/clips
     manifest_tools.py join metadata/corpus.json metadata/with_speakers.json --table speakers.csv --by stem
     manifest_tools.py filter metadata/corpus.json metadata/short.json --where 'duration < 30 and lang == "en"'
     manifest_tools.py split metadata/corpus.json --parts train=0.9,dev=0.05,test=0.05 --by speaker
@@ -59,7 +59,7 @@ def convert(args: argparse.Namespace) -> int:
     from amela.convert import convert_list, with_durations
     from media.audio import scan_audio
 
-    records = convert_list(args.manifest, scan_audio)
+    records = convert_list(args.manifest, scan_audio, args.audio_dir)
     return write(args, records if args.no_durations else with_durations(records, duration_of, args.workers))
 
 

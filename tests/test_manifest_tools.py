@@ -368,8 +368,7 @@ def test_windows_need_what_they_cut_by(tmp_path: Path) -> None:
 def test_windows_cover_everything(
     talk: list[tuple[float, float]], tail_s: float, window_s: float, overlap: float, at_silence: bool
 ) -> None:
-    """Whatever is said: no window is too long, none is empty, neighbours share the overlap, all is covered.
-    """
+    """Whatever is said: no window too long or empty, neighbours share the overlap, all is covered."""
     speech, at_s = [], 0.0
     for silence_s, length_s in talk:
         speech.append({"start_s": round(at_s + silence_s, 3), "end_s": round(at_s + silence_s + length_s, 3)})
@@ -569,9 +568,10 @@ def test_convert_folder_array_csv_and_kaldi(tmp_path: Path) -> None:
     tools("convert", tmp_path / "list.json", tmp_path / "g.json")
     assert read(tmp_path / "g.json") == [{"audio_filepath": a, "note": 1, "duration": 1.5}]
 
-    (tmp_path / "cv.tsv").write_text("client_id\tpath\tsentence\tlocale\tage\nx\taudio/b.wav\tHi.\ten\t\n")
-    tools("convert", tmp_path / "cv.tsv", tmp_path / "h.json", "--no-durations")
-    assert read(tmp_path / "h.json") == [{"audio_filepath": b, "text": "Hi.", "speaker": "x", "lang": "en"}]
+    (tmp_path / "cv.tsv").write_text('client_id\tpath\tsentence\tlocale\tage\nx\tb.wav\t"Hi.\ten\t\n')
+    words = ["--no-durations", "--audio-dir", tmp_path / "audio"]
+    tools("convert", tmp_path / "cv.tsv", tmp_path / "h.json", *words)
+    assert read(tmp_path / "h.json") == [{"audio_filepath": b, "text": '"Hi.', "speaker": "x", "lang": "en"}]
 
     kaldi = tmp_path / "kaldi"
     kaldi.mkdir()
@@ -595,6 +595,25 @@ def test_convert_folder_array_csv_and_kaldi(tmp_path: Path) -> None:
     (tmp_path / "audio" / "c.wav").write_bytes(b"RIFF")
     assert "c.wav" in tools("convert", tmp_path / "audio", tmp_path / "m.json", status=2)
     assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("x.json", '{"audio_filepath": "a.wav"}\n{"audio_filepath": "b.wav"', "line 2: Expecting"),
+        ("x.json", '{"audio_filepath": "a.wav", "snr": NaN}', "NaN is no JSON number"),
+        ("x.json", '["a.wav"]', "item 1: found a.wav, wanted a JSON object"),
+        ("x.csv", "path,duration\na.wav,long\n", "x.csv:2: found duration 'long', wanted a number"),
+        ("x.csv", b"path,text\na.wav,\xff\n", "not UTF-8"),
+        ("x.csv.gz", "no gzip", "gzip"),
+        ("x.json", "", "not written, as no record is left"),
+        ("x.json", '{"text": "nothing to hear"}', "neither `audio_filepath` nor `id`"),
+    ],
+)
+def test_lists_that_are_refused(tmp_path: Path, name: str, text: str | bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert sentence in tools("convert", tmp_path / name, tmp_path / "o.json", "--no-durations", status=2)
+    assert not (tmp_path / "o.json").exists()
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

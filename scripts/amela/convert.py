@@ -43,59 +43,72 @@ WANTED = (
 )
 
 
-def convert_list(source: str, scan: Callable[[str], Iterable[str]]) -> Iterator[Record]:
-    """Yield records with absolute paths; the kind of `source` is found by looking at it. `scan` lists a
-    folder's audio.
+def convert_list(
+    source: str, scan: Callable[[str], Iterable[str]], audio_dir: str | None = None
+) -> Iterator[Record]:
+    """Yield records with absolute paths; the kind of `source` is found by looking at it.
 
-    Raises CallError with file:line for what cannot be understood.
+    `scan` lists the audio of a folder; relative paths count from `audio_dir`, else from the list's folder.
+    Raises CallError that says where, for what cannot be understood.
     """
-    if os.path.isdir(source):
-        return (
-            _kaldi(Path(source)) if os.path.exists(os.path.join(source, "wav.scp")) else _folder(source, scan)
-        )
-    if source.endswith((".csv", ".tsv")):
-        return (_renamed(dict(row), source, line) for line, row in read_table(source))
-    return _json(source)
-
-
-def _json(source: str) -> Iterator[Record]:
-    """A JSON array, or a line each: ours, NeMo's or lhotse's."""
+    root = os.path.abspath(audio_dir or (source if os.path.isdir(source) else os.path.dirname(source)))
     try:
-        with (gzip.open if source.endswith(".gz") else open)(source, "rb") as file:
-            raw = file.readline(64)
-            file.seek(0)
-            if raw.removeprefix(BOM).lstrip().startswith(b"["):  # read whole: an array has no lines
-                for number, item in enumerate(json.load(file)):
-                    yield _from_json(item, source, number + 1)
-                return
-            for number, raw in enumerate(file):
-                if not raw.isspace():
-                    yield _from_json(json.loads(raw), source, number + 1)
-    except OSError as exc:
-        raise CallError(f"{source}: {exc.strerror or exc}; {WANTED}") from exc
-    except ValueError as exc:
-        raise CallError(f"{source}: {str(exc)[:200]}; {WANTED}") from exc
+        if os.path.exists(os.path.join(source, "wav.scp")):
+            yield from _kaldi(Path(source), os.path.abspath(audio_dir or "."))
+        elif os.path.isdir(source):
+            yield from _folder(source, scan)
+        elif source.endswith((".csv", ".tsv")):
+            yield from (_renamed(dict(row), f"{source}:{line}", root) for line, row in read_table(source))
+        else:
+            yield from _json(source, root)
+    except (OSError, ValueError) as exc:
+        raise CallError(f"{source}: {str(exc)[:300]}; {WANTED}") from exc
 
 
-def _from_json(item: Any, source: str, line: int) -> Record:
+def _json(source: str, root: str) -> Iterator[Record]:
+    """A JSON array, or a line each: ours, NeMo's or lhotse's."""
+    with (gzip.open if source.endswith(".gz") else open)(source, "rb") as file:
+        start = file.readline(64)
+        file.seek(0)
+        if start.removeprefix(BOM).lstrip().startswith(b"["):  # read whole: an array has no lines
+            for number, item in enumerate(_decode(file.read().decode("utf-8-sig")), 1):
+                yield _from_json(item, f"{source}: item {number}", root)
+            return
+        for number, raw in enumerate(file, 1):
+            if not raw.isspace():
+                try:
+                    item = _decode(raw.removeprefix(BOM).decode())
+                except ValueError as exc:
+                    raise ValueError(f"line {number}: {exc}") from exc
+                yield _from_json(item, f"{source}:{number}", root)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def _from_json(item: Any, where: str, root: str) -> Record:
     if not isinstance(item, dict):
-        raise CallError(f"{source}:{line}: found {str(item)[:80]}, wanted a JSON object")
+        raise CallError(f"{where}: found {str(item)[:80]}, wanted a JSON object")
     if "recording" in item or "sources" in item:
-        return _lhotse(item, source, line)
-    return _renamed(item, source, line)
+        return _lhotse(item, where, root)
+    return _renamed(item, where, root)
 
 
-def _lhotse(item: Record, source: str, line: int) -> Record:
+def _lhotse(item: Record, where: str, root: str) -> Record:
     """A MonoCut or a Recording of lhotse; of several supervisions the texts are joined."""
     recording = item.get("recording", item)
     sources = recording.get("sources") or [{}]
     if len(sources) != 1 or sources[0].get("type") != "file":
         raise CallError(
-            f"{source}:{line}: found the sources {str(sources)[:120]}, wanted one audio file: "
+            f"{where}: found the sources {str(sources)[:120]}, wanted one audio file: "
             "export the cuts by `CutSet.save_audios` first"
         )
     record: Record = {
-        "audio_filepath": _absolute(sources[0]["source"], source),
+        "audio_filepath": _absolute(sources[0]["source"], root),
         "duration": item["duration"],
         "id": item["id"],
     }
@@ -113,10 +126,10 @@ def _lhotse(item: Record, source: str, line: int) -> Record:
         values = [part[theirs] for part in supervisions if part.get(theirs)]
         if values:
             record[ours] = " ".join(values) if ours == "text" else values[0]
-    return {**record, **(item.get("custom") or {})}
+    return {**(item.get("custom") or {}), **record}
 
 
-def _renamed(row: Record, source: str, line: int) -> Record:
+def _renamed(row: Record, where: str, root: str) -> Record:
     """Our names for the usual ones, numbers for text, an absolute path; empty cells make no field."""
     record: Record = {}
     for ours, theirs in NAMES.items():
@@ -125,25 +138,24 @@ def _renamed(row: Record, source: str, line: int) -> Record:
             record[ours] = row.pop(name)
     record.update({name: value for name, value in row.items() if value not in (None, "")})
     if "audio_filepath" in record:
-        record["audio_filepath"] = _absolute(str(record["audio_filepath"]), source)
+        record["audio_filepath"] = _absolute(str(record["audio_filepath"]), root)
     for name, kind in _NUMBERS.items():
         if isinstance(record.get(name), str):
             try:
                 record[name] = kind(record[name])
             except ValueError:
                 raise CallError(
-                    f"{source}:{line}: found {name} {record[name]!r}, wanted a number (seconds)"
+                    f"{where}: found {name} {record[name]!r}, wanted a number (seconds)"
                 ) from None
     return record
 
 
-def _absolute(path: str, source: str) -> str:
-    """A relative path counts from the folder of the list it stands in."""
-    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(source)), path))
+def _absolute(path: str, root: str) -> str:
+    return os.path.normpath(os.path.join(root, path))
 
 
-def _kaldi(folder: Path) -> Iterator[Record]:
-    """wav.scp, with segments, text and utt2spk where they are."""
+def _kaldi(folder: Path, root: str) -> Iterator[Record]:
+    """wav.scp, with segments, text and utt2spk where they are; Kaldi's paths count from where it was run."""
     wavs = {}
     for line, name, value in _pairs(folder / "wav.scp"):
         if value.endswith("|"):
@@ -151,7 +163,7 @@ def _kaldi(folder: Path) -> Iterator[Record]:
                 f"{folder}/wav.scp:{line}: found a command ({value[:60]}), wanted a file: run the commands "
                 "and name what they write"
             )
-        wavs[name] = os.path.abspath(value)
+        wavs[name] = _absolute(value, root)
     texts = {name: value for _, name, value in _pairs(folder / "text")}
     speakers = {name: value for _, name, value in _pairs(folder / "utt2spk")}
     parts = list(_pairs(folder / "segments")) or [(0, name, name) for name in wavs]

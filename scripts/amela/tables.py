@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,11 @@ def read_table(path: str) -> Iterator[tuple[int, dict[str, str]]]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             header = file.readline()
             file.seek(0)
-            rows = csv.reader(file, delimiter=max(",;\t", key=header.count))
+            delimiter = max(",;\t", key=header.count)
+            if delimiter == "\t":  # quotes are text there, in Common Voice for one
+                rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            else:
+                rows = csv.reader(file, delimiter=delimiter)
             columns = [name.strip() for name in next(rows, [])]
             if not any(columns) or len(set(columns)) < len(columns):
                 raise CallError(f"{path}:1: found the columns {columns}, wanted a header with each name once")
@@ -146,4 +151,5 @@ class Table:
 def _number(text: str) -> Any:
     if not text:
         return ""
-    return float(text) if any(letter in text for letter in ".eE") else int(text)
+    value = float(text) if any(letter in text for letter in ".eE") else int(text)
+    return value if math.isfinite(value) else text

@@ -10,7 +10,7 @@ TEXTS = {
     "convert": """Make a manifest of another list of audio.
 A JSON array, JSON lines, CSV or TSV, a Kaldi folder (wav.scp), lhotse cuts, or a folder of audio with
 texts beside it: found by looking. Usual column names (path, sentence, client_id, locale …) become ours;
-relative paths count from the list's folder; missing durations are read from the audio's headers.""",
+missing durations are read from the audio's headers.""",
     "join": """Add the columns of a CSV or TSV table to the records as fields.
 What has no partner, on either side, is counted and named; a field that a record has stays.""",
     "filter": f"Keep the records for which an expression holds.\n\nIn it: {expression.HELP}.",
@@ -51,6 +51,8 @@ def tool_parser(doc: str | None, runs: dict[str, Callable[[Any], int]]) -> cli.P
 
 
 def _convert(command: cli.Parser) -> None:
+    command.add_argument("--audio-dir", metavar="DIR",
+                         help="folder from which relative paths count (default: that of the list)")
     command.add_argument("--no-durations", action="store_true", help="leave missing durations out")
     command.add_argument("--workers", type=cli.positive, default=8, metavar="N", help="files opened at once")
 

@@ -254,7 +254,7 @@ def _lock(manifest: StrPath) -> Iterator[None]:
     try:
         import filelock
 
-        lock = filelock.FileLock(path, timeout=LOCK_WAIT_S, fallback_to_soft=False)
+        lock = filelock.FileLock(path, timeout=LOCK_WAIT_S)
         lock.acquire()
     except (ImportError, TimeoutError, OSError, NotImplementedError) as exc:
         log(f"no lock on {path} ({exc}): merging without it, which can cost work but no result")

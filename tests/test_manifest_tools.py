@@ -427,7 +427,9 @@ def test_explode(tmp_path: Path) -> None:
     assert second["id"] == first["id"] + "_2"
     assert "records without asr_segments: 1" in said
     assert "items of no length, left out: 1" in said
-    tools("explode", manifest, tmp_path / "s.json", "--field", "speech")
+    assert "behind, as they tell of the whole record: asr_segments, text\n" in tools(
+        "explode", manifest, tmp_path / "s.json", "--field", "speech"
+    )
     assert len(read(tmp_path / "s.json")) == 5
     assert "field speaker is str, wanted a list" in tools(
         "explode", manifest, tmp_path / "z.json", "--field", "speaker", status=2

@@ -62,6 +62,7 @@ class Cutter:
         self.manifest = manifest
         self.counts: Counter[str] = Counter()
         self.left: Counter[str] = Counter()
+        self._moved = "speech"  # the field that goes to the pieces, cut
 
     def windows(
         self,
@@ -121,6 +122,7 @@ class Cutter:
         item that is no object becomes the field itself. Records without the field are counted as `without`,
         items of no length as `empty`. Raises CallError where the field is not a list.
         """
+        self._moved = field.split(".", 1)[0]
         for line, record in records:
             items: Any = record
             name = field
@@ -169,7 +171,8 @@ class Cutter:
             if name == "audio_filepath":
                 piece[name] = value
             elif isinstance(value, (list, dict)) or name.endswith(("text", "_filepath")):
-                self.left[name] += name != "speech"
+                if name != self._moved:
+                    self.left[name] += 1
             else:
                 piece[name] = value
         if start_s is not None and end_s is not None:

@@ -3,7 +3,7 @@
 # make lint          ruff, mypy, shellcheck, #SBATCH lines          make bench       benchmarks/, each a table with peers
 # make env ENV=asr   build one environment (TOOL=conda|mamba|micromamba|uv|venv; default: what is there)
 SHELL := /bin/bash
-export AMELA_ENVS ?= $(CURDIR)/envs/.built
+AMELA_ENVS ?= $(CURDIR)/envs/.built
 PYTHON := $(AMELA_ENVS)/dev/bin/python
 TEST_ENVS := vad asr
 

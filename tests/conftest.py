@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("vad", "asr", "local", "toy")  # in a checkout all are the one that runs the tests
 INSIDE_A_JOB = ("SLURM", "SBATCH", "AMELA_LAUNCHER", "AMELA_LOCAL_SBATCH", "AMELA_CODE")
-for variable in [name for name in os.environ if name.startswith(INSIDE_A_JOB) or name == "AMELA_ENV"]:
+OF_THE_USER = ("AMELA_ENV", "AMELA_ENVS")  # make and site.env set them; a checkout has its own environments
+for variable in [name for name in os.environ if name.startswith(INSIDE_A_JOB) or name in OF_THE_USER]:
     del os.environ[variable]  # tests started inside a job must not take themselves for its tasks
 
 

@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def plan(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(REPOSITORY / "scripts/plan.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "AMELA_ENV": "dev"})
+    this = {"AMELA_ENVS": str(Path(sys.prefix).parent), "AMELA_ENV": Path(sys.prefix).name}
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **this})
 
 
 def planned(*arguments: object) -> dict[str, Any]:

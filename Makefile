@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 AMELA_ENVS ?= $(CURDIR)/envs/.built
 PYTHON := $(AMELA_ENVS)/dev/bin/python
-TEST_ENVS := vad asr
+TEST_ENVS := vad asr units
 
 .PHONY: demo test test-envs lint bench env
 

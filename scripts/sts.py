@@ -1,0 +1,179 @@
+"""Speech to speech: encode each recording as units and speak them again, in one pass: adds `sts_filepath` and
+`sts_duration` (s).
+
+    sbatch --array=0-15 slurm/sts.slurm metadata/corpus.json DATASET [NUM_TASKS]
+    python scripts/sts.py metadata/corpus.json DATASET --speaker lj --style read-default
+
+Files go to output/DATASET/, 16 kHz WAV, and mirror the audio's path below the folder DATASET; a record whose
+path has no such folder gets an error. A file that the same settings made of the same recording is left as it
+is. Encoder, codebook and vocoder by name or path; each weight must have its place, or the file is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from typing import Any
+
+from amela.cli import cpus, positive, stage_parser
+from amela.errors import CallError, run_main
+from amela.manifest import record_key
+from amela.outputs import below, check_collisions, claim_folder, relative_target, write_output
+from amela.stage import run_shard
+from networks import catalogue
+
+SAMPLE_RATE = 16_000  # Hz
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments; `settings` names the models and pins their revisions."""
+    parser = stage_parser(__doc__, batch_size=1, workers=None)
+    add, add_speed = parser.add_argument, parser.add_speed_argument
+    add(
+        "dataset",
+        help="folder in the audio's paths below which they are mirrored, and name of the output folder",
+    )
+    add("--encoder", default=catalogue.MHUBERT, metavar="M", help="name, fairseq file or Hugging Face folder")
+    add("--kmeans", default="kmeans-expresso", metavar="K", help="name or file of the codebook")
+    add("--vocoder", metavar="V", help="generator file (default: the one of the encoder and the codebook)")
+    add(
+        "--layer",
+        type=positive,
+        metavar="L",
+        help="features of this layer, from 1 (default: the named encoder's, else 12)",
+    )
+    add("--speaker", metavar="NAME", help="voice, of the vocoder's speakers.txt (default: the first)")
+    add("--style", metavar="NAME", help="style, of the vocoder's styles.txt (default: the first)")
+    add(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="numbers of the encoder",
+    )
+    add(
+        "--chunk-s",
+        type=float,
+        default=100.0,
+        help="longer recordings are encoded in pieces of this, in seconds",
+    )
+    add("--output", metavar="DIR", help="folder of the files (default: output/DATASET)")
+    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    args = parser.parse_args()
+    resolve(args)
+    return args
+
+
+def resolve(args: argparse.Namespace) -> None:
+    """Find the models, pin their revisions, and fill in what depends on the machine."""
+    from media import hub
+
+    paths = {}
+    try:
+        paths["encoder"] = catalogue.find_encoder(args.encoder)
+        paths["kmeans"] = catalogue.find_kmeans(args.encoder, args.kmeans)
+        paths["vocoder"] = catalogue.find_vocoder(args.encoder, args.kmeans, args.vocoder)
+        revisions = {f"{name}_revision": hub.revision_of(path) for name, path in paths.items()}
+    except (catalogue.NotHereError, hub.ModelError) as error:
+        raise CallError(str(error)) from error
+    args.paths = paths
+    args.layer = args.layer or catalogue.layer_of(args.encoder)
+    names = {"encoder": args.encoder, "kmeans": args.kmeans, "vocoder": paths["vocoder"]}
+    args.settings.update({name: catalogue.short_name(model) for name, model in names.items()})
+    args.settings.update(layer=args.layer, **revisions)
+    args.folder = os.path.abspath(args.output or os.path.join("output", args.dataset))
+    args.workers = args.workers or (1 if catalogue.may_have_gpu(args.device) else cpus())
+
+
+def load(args: argparse.Namespace) -> Any:
+    """Return the encoder, the vocoder, and where files go."""
+    from networks.encoder import Encoder
+    from networks.vocoder import Vocoder, same_codebook
+    from networks.weights import WeightsError
+
+    paths = args.paths
+    try:
+        encoder = Encoder(
+            paths["encoder"], args.layer, paths["kmeans"], args.device, args.dtype, args.chunk_s
+        )
+        vocoder = Vocoder(paths["vocoder"], args.speaker, args.style, args.device)
+        same_codebook(vocoder, encoder.kmeans.vocabulary)
+    except WeightsError as error:
+        raise CallError(str(error)) from error
+    if not args.only:
+        settings = {name: value for name, value in args.settings.items() if name != "output"}
+        claim_folder(args.folder, settings, anew=args.fresh or args.overwrite)
+    return encoder, vocoder, args
+
+
+def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
+    """Return the fields of each record whose file is there, or the exception of its audio."""
+    from media.audio import AudioError
+    from networks.encoder import TooShortError
+
+    found: list[Any] = []
+    for record in batch:
+        try:
+            found.append(resynthesise(record, *model))
+        except (AudioError, TooShortError, PlaceError) as error:
+            found.append(error)
+    return found
+
+
+class PlaceError(ValueError):
+    """A record whose path does not say where its file goes."""
+
+
+def resynthesise(
+    record: dict[str, Any], encoder: Any, vocoder: Any, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Write a record's file unless it is there, and return its fields."""
+    from media.audio import record_window, stream_mono
+    from networks.vocoder import samples_of, write_wav
+
+    target = target_of(record, args)
+    if target is None:
+        raise PlaceError(
+            f"{record.get('audio_filepath') or record_key(record)}: no folder {args.dataset!r} in the path; "
+            "wanted DATASET to be one, as files are mirrored below it"
+        )
+    made_of = mark(record, args)
+    anew = args.fresh or args.overwrite
+    samples = None if anew or args.only else samples_of(target, made_of)
+    if samples is None:
+        units = encoder.units(stream_mono(**record_window(record)))
+        if args.only:
+            return {"sts_filepath": target, "sts_duration": round(len(units) * encoder.hop_s, 6)}
+        with write_output(target) as file:
+            samples = write_wav(file, vocoder.speak(units), made_of)
+    return {"sts_filepath": target, "sts_duration": round(samples / SAMPLE_RATE, 6)}
+
+
+def mark(record: dict[str, Any], args: argparse.Namespace) -> str:
+    """Return what a file says of itself: a digest of the settings and of the recording it was made of."""
+    settings = {name: value for name, value in args.settings.items() if name not in ("output", "dataset")}
+    source = [record.get(name) for name in ("audio_filepath", "channel", "offset")]
+    parts = [settings, source, record.get("duration") if record.get("offset") is not None else None]
+    text = json.dumps(parts, sort_keys=True)
+    return "AMELA sts " + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def target_of(record: dict[str, Any], args: argparse.Namespace) -> str | None:
+    """Return the path of a record's file, None where the dataset is not in the audio's path."""
+    audio = record.get("audio_filepath")
+    if audio is None or below(audio, args.dataset) is None:
+        return None
+    return os.path.join(args.folder, relative_target(record, args.dataset) + ".wav")
+
+
+def main() -> int:
+    """Resynthesise this task's shard; returns the exit status."""
+    args = parse_args()
+    if not args.only:
+        check_collisions(args.manifest, lambda record: target_of(record, args))
+    return run_shard(args, stage="sts", fields=("sts_filepath", "sts_duration"), load=load, process=process)
+
+
+if __name__ == "__main__":
+    run_main(main)

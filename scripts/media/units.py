@@ -1,0 +1,199 @@
+"""Units on the disk: which file belongs to which record, reading them, and all of them in one memory-mapped
+array.
+
+A folder of units holds a `.pt` a recording (a 1-D integer tensor, folders as those of the audio) or Parquet
+parts of many (columns file_id and units).
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, NamedTuple
+
+SHOWN = 5  # names in an error; more only fill the screen
+ROW = "#row="  # PART.parquet#row=12: the 13th row of a part
+
+
+class UnitsError(ValueError):
+    """Units that are missing, ambiguous or unusable; the message names them and says what was wanted."""
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+class UnitFolder:
+    """The units of a folder, found by what a record says of itself."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.realpath(folder)
+        if not os.path.isdir(folder):
+            raise UnitsError(f"{folder}: no such folder; wanted one of units, as encode.py makes it")
+        self._by_name: dict[str, list[str]] | None = None
+
+    def find(self, record: dict[str, Any], key: str) -> str | None:
+        """Return the source of a record's units, None where there is none; UnitsError where it could be
+        several.
+
+        By `units_filepath`, else `file_id`, else the path and stem of its audio; `key` is the record's own.
+        """
+        given = record.get("units_filepath")
+        if given and not given.endswith(".parquet"):
+            return self._given(given)
+        names = [str(record[name]) for name in ("file_id", "id") if record.get(name) not in (None, "")]
+        path = os.path.splitext(str(record.get("audio_filepath") or ""))[0]
+        for name in [*names, key, path, *map(os.path.basename, [*names, path])]:
+            found = self._names().get(os.path.splitext(name)[0] if name.endswith(".pt") else name, [])
+            mirrored = [source for source in found if path and _mirrors(path, self._relative(source))]
+            found = mirrored if len(found) > 1 and mirrored else found
+            if len(found) > 1:
+                listed = some([os.path.relpath(source, self.folder) for source in found])
+                raise UnitsError(
+                    f"{key}: found {len(found)} files of that name ({listed}), wanted one: give the record "
+                    "a `units_filepath`, or a `file_id` that is a path below the folder"
+                )
+            if found:
+                return found[0]
+        return None
+
+    def _given(self, path: str) -> str | None:
+        """Return a `units_filepath` that exists; units of another folder may be those of another encoder."""
+        if os.path.relpath(os.path.realpath(path), self.folder).startswith(".."):
+            raise UnitsError(
+                f"{path}: `units_filepath` is not below {self.folder}; wanted units of one folder, as others "
+                "may have another vocabulary"
+            )
+        return path if os.path.exists(path) else None
+
+    def _relative(self, source: str) -> str:
+        return os.path.splitext(os.path.relpath(source, self.folder))[0]
+
+    def _names(self) -> dict[str, list[str]]:
+        """Return sources by each name they go by: path below the folder, stem; or file_id."""
+        if self._by_name is None:
+            self._by_name = {}
+            for source in sorted(_below(self.folder)):
+                relative = self._relative(source)
+                for name in {relative, os.path.basename(relative)}:
+                    self._by_name.setdefault(name, []).append(source)
+            for part in sorted(
+                glob.glob(os.path.join(glob.escape(self.folder), "**", "*.parquet"), recursive=True)
+            ):
+                for row, name in enumerate(_column(part, "file_id")):
+                    self._by_name.setdefault(str(name), []).append(f"{part}{ROW}{row}")
+        return self._by_name
+
+
+def _below(folder: str) -> Iterable[str]:
+    for root, _, names in os.walk(folder):
+        yield from (os.path.join(root, name) for name in names if name.endswith(".pt"))
+
+
+def _mirrors(path: str, relative: str) -> bool:
+    return path == relative or path.endswith(os.sep + relative)
+
+
+def _column(part: str, name: str) -> list[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        return pa.parquet.read_table(part, columns=[name])[name].to_pylist()
+    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        raise UnitsError(f"{part}: no Parquet file with a column {name!r}: {error}") from error
+
+
+def read(source: str) -> Any:
+    """Return the units of a source, a 1-D integer array; UnitsError where it holds none."""
+    import numpy as np
+
+    path, is_row, row = source.partition(ROW)
+    units = _read_row(path, int(row)) if is_row else _read_pt(path)
+    if units.ndim != 1 or not np.issubdtype(units.dtype, np.integer):
+        raise UnitsError(
+            f"{source}: found {units.dtype} of shape {units.shape}, wanted a 1-D array of integers"
+        )
+    return units
+
+
+def _read_pt(path: str) -> Any:
+    import torch
+
+    try:
+        units = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UnitsError(f"{path}: no such file; encode it again, or leave the record out") from None
+    except Exception as error:  # a cut or foreign file raises whatever its bytes lead to
+        reason = " ".join(str(error).split())[:160]
+        raise UnitsError(f"{path}: no tensor can be read from it ({reason}); encode it again") from error
+    if not isinstance(units, torch.Tensor):
+        raise UnitsError(f"{path}: found {type(units).__name__}, wanted a tensor of units")
+    return units.numpy()
+
+
+_part: dict[str, Any] = {}  # the units of the part read last: rows are asked for one after the other
+
+
+def _read_row(part: str, row: int) -> Any:
+    import numpy as np
+
+    if part not in _part:
+        units = _column(part, "units")
+        _part.clear()
+        _part[part] = units
+    return np.asarray(_part[part][row], np.int64)
+
+
+class Counts(NamedTuple):
+    """What is known of each source: (sources,) int64 arrays; smallest and largest are 0 where it is empty."""
+
+    counts: Any
+    smallest: Any
+    largest: Any
+
+
+def pack(sources: Sequence[str], cache: str, write_aside: Callable[..., Any]) -> tuple[Any, Counts]:
+    """Return (all units one after the other, counts), the units memory-mapped from a file in the folder
+    `cache`.
+
+    The file is made once for these sources (by name, size and time) and found again by the next run: a run on
+    100,000 files then starts in seconds. UnitsError names what cannot be read.
+    """
+    import numpy as np
+
+    mark = hashlib.sha256()
+    for source in sources:
+        path = source.partition(ROW)[0]
+        known = os.stat(path)
+        mark.update(f"{source}\n{known.st_size} {known.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    name = os.path.join(cache, f"units-{mark.hexdigest()[:16]}")
+    if not os.path.exists(f"{name}.npy"):
+        arrays, problems = [], []
+        for source in sources:
+            try:
+                arrays.append(read(source))
+            except UnitsError as error:
+                problems.append(str(error))
+        if problems:
+            raise UnitsError(some(problems))
+        known = counts_of(arrays)
+        wide = max(known.largest.max(), -known.smallest.min()) > np.iinfo(np.int16).max
+        with write_aside(f"{name}-counts.npy", "wb") as file:
+            np.save(file, np.stack(known))
+        with write_aside(f"{name}.npy", "wb") as file:  # last: where it stands, all of it stands
+            np.save(file, np.concatenate(arrays).astype(np.int32 if wide else np.int16))
+    return np.load(f"{name}.npy", mmap_mode="r"), Counts(*np.load(f"{name}-counts.npy"))
+
+
+def counts_of(arrays: Iterable[Any]) -> Counts:
+    """Return length, smallest and largest unit of each array."""
+    import numpy as np
+
+    found = [(len(units), units.min(initial=0), units.max(initial=0)) if not len(units) else
+             (len(units), units.min(), units.max()) for units in arrays]  # fmt: skip
+    return Counts(*np.array(found, np.int64).reshape(-1, 3).T)

@@ -1,0 +1,299 @@
+"""The training loop of all trainers: a step is a pure function of (settings, step), so a run can go on
+anywhere.
+
+What is trained is a task, any object that has
+    model              an nn.Module with the weights
+    steps_in(epoch)    optimizer steps of an epoch
+    load(epoch, step)  the part of this process of a step: an object with `batches`, `count` (of all
+    processes: what the
+                       loss is divided by) and `cells` (of this process, with padding)
+    loss(batch)        {"loss": a sum over the batch, …}: what is minimised, and other sums to be logged
+    validate()         float64 tensor [sum of losses, count] of this process's part of the validation set
+Accumulation and processes do not change the objective: sums are divided by the count of the whole step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from networks import checkpoints, schedules
+from networks.distributed import Group
+from networks.metrics import Metrics
+from networks.run_state import Options, State
+
+PLATEAU_FACTOR = 0.5  # of the learning rate, after half as many evaluations without gain as end the run
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class DivergedError(ValueError):
+    """The loss is not a number any more; the message says where, and what is kept."""
+
+
+class Trainer:
+    """One process of a run. `run()` trains to the end and returns why it ended, or "stopped" when asked to
+    stop.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        options: Options,
+        config: dict[str, Any],
+        folder: str,
+        group: Group,
+        device: torch.device,
+        write_aside: Callable[..., Any],
+        should_stop: Callable[[], bool],
+        log: Callable[[str], None],
+        also: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.task, self.options, self.config, self.folder = task, options, config, folder
+        self.group, self.device = group, device
+        self.write_aside, self.should_stop = write_aside, should_stop
+        self.is_first = group.rank == 0
+        self.log: Callable[[str], None] = log if self.is_first else lambda _: None
+        self.parameters = [weight for weight in task.model.parameters() if weight.requires_grad]
+        self.optimizer = self._optimizer()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self.state, self.saved_step = State(), -1
+        self._resume()
+        self.metrics = Metrics(folder, self.state.metrics_bytes, also) if self.is_first else None
+        self.window = {
+            name: torch.tensor(value, dtype=torch.float64) for name, value in self.state.window.items()
+        }
+        self.waited_s, self.since, self.stop = 0.0, time.perf_counter(), False
+        self.tokens_then = self.state.tokens
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        options = self.options
+        matrices = [weight for weight in self.parameters if weight.dim() > 1]
+        rest = [weight for weight in self.parameters if weight.dim() < 2]  # biases and norms are not decayed
+        groups = [
+            {"params": matrices, "weight_decay": options.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            groups, lr=options.learning_rate, betas=(options.beta1, options.beta2), fused=True
+        )
+
+    def _resume(self) -> None:
+        """Take up the last checkpoint of the folder where there is one."""
+        saved = checkpoints.read_last(self.folder, self.device, self.log)
+        if saved is None:
+            return
+        self.task.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.state = State(**saved["state"])
+        self.saved_step = self.state.step
+        self.log(f"going on from step {self.state.step} (epoch {self.state.epoch + 1})")
+
+    def run(self) -> str:
+        """Train until the epochs or steps are done, nothing improves, or a stop is asked for."""
+        state, task = self.state, self.task
+        while not (ended := self._ended()):
+            for step in self._rest_of_epoch():
+                self._step(step)
+                if state.step % self.options.log_steps == 0:
+                    self._write_line()
+                if self._is_due(self.options.eval_steps, state.step_in_epoch == task.steps_in(state.epoch)):
+                    self._evaluate()
+                    self.save()
+                elif state.step % self.options.save_steps == 0:
+                    self.save()
+                if self.stop or self._ended():
+                    break
+            if self.stop and not self._ended():
+                if self.saved_step != state.step:
+                    self.save()
+                return "stopped"
+            if state.step_in_epoch >= task.steps_in(state.epoch) and not self._ended():
+                state.epoch, state.step_in_epoch = state.epoch + 1, 0
+        if state.evaluated_step != state.step:  # --max-steps between two evaluations
+            self._evaluate()
+            self.save()
+        return ended
+
+    def result(self, ended: str) -> dict[str, Any]:
+        """Return what is to be said of a run that ended."""
+        state = self.state
+        return {
+            "ended": ended,
+            "best_loss": state.best_loss,
+            "best_step": state.best_step,
+            "perplexity": math.exp(min(state.best_loss, 700.0)),
+            "step": state.step,
+            "epoch": state.epoch + 1,
+            "tokens": state.tokens,
+        }
+
+    def _ended(self) -> str:
+        state, options = self.state, self.options
+        if options.early_stopping and state.without_gain >= options.early_stopping:
+            return f"no gain in {options.early_stopping} evaluations"
+        if options.max_steps and state.step >= options.max_steps:
+            return f"{state.step} steps"
+        last_done = (
+            state.step_in_epoch >= self.task.steps_in(state.epoch) and state.epoch + 1 >= options.num_epochs
+        )
+        return f"{options.num_epochs} epochs" if last_done and not options.max_steps else ""
+
+    def _is_due(self, every: int, at_end: bool) -> bool:
+        return self.state.step % every == 0 if every else at_end
+
+    def _rest_of_epoch(self) -> Iterator[Any]:
+        """Yield the steps of the epoch that are left; the next one is loaded while this one is computed."""
+        state = self.state
+        epoch, numbers = state.epoch, range(state.step_in_epoch, self.task.steps_in(state.epoch))
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.task.load, epoch, numbers[0]) if numbers else None
+            for number in numbers:
+                start = time.perf_counter()
+                step = coming.result()
+                self.waited_s += time.perf_counter() - start
+                if number + 1 in numbers:
+                    coming = pool.submit(self.task.load, epoch, number + 1)
+                yield step
+
+    def _step(self, step: Any) -> None:
+        options, state, model = self.options, self.state, self.task.model
+        # drawn anew each step: dropout needs no stored state to be the same after a resume
+        torch.manual_seed(
+            int(np.random.SeedSequence([options.seed, state.step, self.group.rank]).generate_state(1)[0])
+        )
+        rate = options.learning_rate * state.plateau
+        rate *= schedules.factor(options.schedule, state.step, options.warmup_steps, self._total_steps())
+        for part in self.optimizer.param_groups:
+            part["lr"] = rate
+        model.train()
+        sums: dict[str, torch.Tensor] = {}
+        for batch in step.batches:
+            with self.autocast():
+                losses = self.task.loss(batch)
+            self.scaler.scale(losses["loss"] / step.count).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().float()
+        sums["cells"] = torch.tensor(float(step.cells), device=self.device)
+        self.stop = self.group.add_up(self.parameters, sums, self.should_stop())
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums.update(grad_norm=norm, tokens=torch.tensor(float(step.count)), steps=torch.tensor(1.0))
+        for name, value in sums.items():
+            self.window[name] = self.window.get(name, 0.0) + value.double()
+        state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
+        state.tokens += step.count
+
+    def autocast(self) -> Any:
+        """Return the context of the precision asked for."""
+        dtype = PRECISIONS[self.options.precision]
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def _total_steps(self) -> int:
+        return self.options.max_steps or self.options.num_epochs * self.task.steps_in(0)
+
+    def _window(self) -> dict[str, float]:
+        """Return the sums since the last line; DivergedError where they are no numbers."""
+        sums = {name: float(value) for name, value in self.window.items()}
+        skipped = "grad_norm" if self.options.precision == "fp16" else ""  # the scaler leaves such steps out
+        bad = [name for name, value in sums.items() if not math.isfinite(value) and name != skipped]
+        if bad:
+            self._diverged(bad[0], sums[bad[0]])
+        return sums
+
+    def _diverged(self, name: str, value: float) -> None:
+        kept = (
+            f"step {self.saved_step} is kept in {checkpoints.LAST}"
+            if self.saved_step >= 0
+            else "nothing was saved yet"
+        )
+        raise DivergedError(
+            f"{self.folder}: {name} is {value} by step {self.state.step}; {kept}, the best in "
+            f"{checkpoints.BEST}; lower --learning-rate, or set --warmup-steps or --clip, in a new run"
+        )
+
+    def _write_line(self) -> None:
+        sums, state = self._window(), self.state
+        self.window = {}
+        if self.metrics is None or not sums:
+            return
+        tokens, steps = sums["tokens"], sums["steps"]
+        counted = ("cells", "tokens", "steps", "grad_norm")
+        parts = {name: value / tokens for name, value in sums.items() if name not in counted}
+        self.metrics.write(
+            step=state.step, epoch=state.epoch + 1, tokens=state.tokens, **parts,
+            lr=self.optimizer.param_groups[0]["lr"], padding=1 - tokens / sums["cells"],
+            grad_norm=sums["grad_norm"] / steps if math.isfinite(sums["grad_norm"]) else None,
+        )  # fmt: skip
+        now = time.perf_counter()
+        speed = (state.tokens - self.tokens_then) / (now - self.since)
+        peak = torch.cuda.max_memory_allocated(self.device) >> 20 if self.device.type == "cuda" else None
+        wait = self.waited_s / (now - self.since)
+        self.metrics.write_speed(
+            step=state.step, tokens_per_s=round(speed, 1), data_wait=round(wait, 4), gpu_mb=peak
+        )
+        self.log(
+            f"step {state.step}, epoch {state.epoch + 1}: loss {parts['loss']:.4f}, {speed:,.0f} tokens/s"
+        )
+        self.waited_s, self.since, self.tokens_then = 0.0, now, state.tokens
+
+    def _evaluate(self) -> None:
+        """Validate; keep the best weights; count evaluations without gain."""
+        state, options = self.state, self.options
+        self.task.model.eval()
+        with torch.no_grad(), self.autocast():
+            total, count = self.group.sum(self.task.validate()).tolist()
+        loss, state.evaluated_step = total / count, state.step
+        if not math.isfinite(loss):
+            self._diverged("validation loss", loss)
+        improved = loss < state.best_loss
+        state.without_gain = 0 if improved else state.without_gain + 1
+        if improved:
+            state.best_loss, state.best_step = loss, state.step
+            if self.is_first:
+                content = {"config": self.config, "model": self.task.model.state_dict(), "step": state.step}
+                path = os.path.join(self.folder, checkpoints.BEST)
+                checkpoints.write(path, {**content, "valid_loss": loss}, self.write_aside)
+        elif options.schedule == "plateau" and state.without_gain % max(1, options.early_stopping // 2) == 0:
+            state.plateau *= PLATEAU_FACTOR
+        perplexity = math.exp(min(loss, 700.0))
+        if self.metrics:
+            self.metrics.write(
+                step=state.step, epoch=state.epoch + 1, tokens=state.tokens, valid_loss=loss,
+                valid_perplexity=perplexity, best_loss=state.best_loss,
+            )  # fmt: skip
+        gain = "best so far" if improved else f"best {state.best_loss:.4f} at step {state.best_step}"
+        self.log(f"epoch {state.epoch + 1}: validation loss {loss:.4f}, perplexity {perplexity:.2f} ({gain})")
+        self.since, self.tokens_then = time.perf_counter(), state.tokens
+
+    def save(self) -> None:
+        """Write last.pt; the checkpoint before it stays as previous.pt."""
+        state = self.state
+        state.window = self._window()
+        if self.metrics:
+            state.metrics_bytes = self.metrics.size()
+            content = {
+                "config": self.config,
+                "model": self.task.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "state": asdict(state),
+            }
+            last, previous = (
+                os.path.join(self.folder, name) for name in (checkpoints.LAST, checkpoints.PREVIOUS)
+            )
+            checkpoints.write(last, content, self.write_aside, previous)
+        self.saved_step = state.step
+        self.group.barrier()

@@ -26,6 +26,7 @@ from amela.run_folder import RunFolder
 from amela.signals import Stop
 
 GPT_UNITS, LSTM_UNITS = 2048, 4096
+UNITS = 2000  # of mHuBERT's k-means
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,13 +56,8 @@ def parse_args() -> argparse.Namespace:
 def _add_model(flags: Parser) -> None:
     add = flags.add_argument
     add("--arch", choices=["lstm", "gpt2"], default="lstm", help="kind of model")
-    add("--vocab-size", type=positive, default=2000, metavar="K", help="units 0..K-1; K is the start symbol")
-    add(
-        "--embedding-dim",
-        type=positive,
-        default=256,
-        help="width of the embedding (gpt2 has the hidden size)",
-    )
+    add("--vocab-size", type=positive, metavar="K", help=f"units 0..K-1 (default: settings.json or {UNITS})")
+    add("--embedding-dim", type=positive, default=256, help="width of the embedding (gpt2: the hidden size)")
     add("--hidden-size", type=positive, default=512, help="width of the layers")
     add("--num-layers", type=positive, default=2, help="layers")
     add("--dropout", type=ratio, default=0.1, help="share of activations left out in training")
@@ -83,18 +79,8 @@ def _add_training(flags: Parser) -> None:
         help="how sequences of different lengths go through the model; only stream changes what is learnt "
         "(gpt2: padded)")  # fmt: skip
     add("--batch-size", type=positive, default=32, help="sequences a batch")
-    add(
-        "--batch-tokens",
-        type=not_negative,
-        default=0,
-        help="units a batch instead, whatever the sequences; 0: off",
-    )
-    add(
-        "--group-by-length",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="like lengths in a batch",
-    )
+    add("--batch-tokens", type=not_negative, default=0, help="units a batch, instead of sequences; 0: off")
+    add("--group-by-length", action=argparse.BooleanOptionalAction, default=True, help="batch like lengths")
     add("--grad-accum-steps", type=positive, default=1, help="batches of one optimizer step")
     add("--learning-rate", type=float, default=0.001, help="of AdamW, at the top of the schedule")
     add("--schedule", choices=["constant", "inverse-sqrt", "cosine", "linear", "plateau"], default="constant",
@@ -124,6 +110,22 @@ def _add_training(flags: Parser) -> None:
     add_speed(
         "--wandb", metavar="PROJECT", help="log to Weights & Biases too; WANDB_MODE=offline without network"
     )
+
+
+def find_vocabulary(args: argparse.Namespace) -> None:
+    """Fill in the number of units, or check it against what the folder of units says."""
+    from media.units import UnitFolder, UnitsError
+
+    try:
+        found = UnitFolder(args.tokens_dir).vocabulary()
+    except UnitsError as exc:
+        raise CallError(str(exc)) from exc
+    asked = args.vocab_size
+    if found and asked not in (None, found):
+        raise CallError(
+            f"--vocab-size {asked}: {args.tokens_dir}/settings.json says {found} units; leave it out"
+        )
+    args.vocab_size = args.settings["vocab_size"] = asked or found or UNITS
 
 
 def settings_of(args: argparse.Namespace, point: dict[str, Any]) -> dict[str, Any]:
@@ -262,6 +264,7 @@ def main() -> int:
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
     stop, worst = Stop().listen(), OK
+    find_vocabulary(args)
     for settings, folder in points_of(args):
         try:
             status = train(args, settings, folder, stop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable, NamedTuple
@@ -35,6 +36,7 @@ class UnitFolder:
         if not os.path.isdir(folder):
             raise UnitsError(f"{folder}: no such folder; wanted one of units, as encode.py makes it")
         self._by_name: dict[str, list[str]] | None = None
+        self._rows: dict[str, dict[str, int]] = {}  # by part and file_id
 
     def find(self, record: dict[str, Any], key: str) -> str | None:
         """Return the source of a record's units, None where there is none; UnitsError where it could be
@@ -43,9 +45,10 @@ class UnitFolder:
         By `units_filepath`, else `file_id`, else the path and stem of its audio; `key` is the record's own.
         """
         given = record.get("units_filepath")
-        if given and not given.endswith(".parquet"):
-            return self._given(given)
         names = [str(record[name]) for name in ("file_id", "id") if record.get(name) not in (None, "")]
+        if given:
+            source = self._given(given)
+            return self._row(source, [*names, key]) if source and given.endswith(".parquet") else source
         path = os.path.splitext(str(record.get("audio_filepath") or ""))[0]
         for name in [*names, key, path, *map(os.path.basename, [*names, path])]:
             found = self._names().get(os.path.splitext(name)[0] if name.endswith(".pt") else name, [])
@@ -69,6 +72,25 @@ class UnitFolder:
                 "may have another vocabulary"
             )
         return path if os.path.exists(path) else None
+
+    def _row(self, part: str, names: list[str]) -> str | None:
+        """Return the row of a part that has one of the names; other parts are not asked: attempts that died
+        leave some.
+        """
+        if part not in self._rows:
+            self._rows[part] = {str(name): row for row, name in enumerate(_column(part, "file_id"))}
+        row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
+        return None if row is None else f"{part}{ROW}{row}"
+
+    def vocabulary(self) -> int | None:
+        """Return the number of units that settings.json of encode.py says, None where there is none."""
+        try:
+            with open(os.path.join(self.folder, "settings.json"), encoding="utf-8") as file:
+                return int(json.load(file)["vocabulary"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnitsError(f"{self.folder}/settings.json: no `vocabulary` in it ({error})") from error
 
     def _relative(self, source: str) -> str:
         return os.path.splitext(os.path.relpath(source, self.folder))[0]

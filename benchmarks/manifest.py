@@ -81,6 +81,7 @@ def run_all(folder: Path, args: argparse.Namespace) -> None:
             target = TARGETS_MB.get(step) if name == "amela" and args.lines == 10_000_000 else None
             cells = [f"{run.wall_s:.2f}", f"{run.cpu_s:.2f}", f"{run.peak_mb:.0f}"]
             rows.append([f"{step}: {name}", *cells, f"< {target}" if target else "", ratio])
+            print(*rows[-1], file=sys.stderr, flush=True)  # the table comes in an hour
     size_mb = (folder / "m.json").stat().st_size / 1e6
     columns = ["step", "wall s", "CPU s", "peak MB", "target", "time / ours"]
     title = f"{args.lines:,} lines, {size_mb:,.0f} MB; {SHARDS} shards; medians of {args.rounds}"

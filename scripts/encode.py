@@ -15,6 +15,8 @@ dislike small files. --dedup drops repetitions and writes how long each unit las
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import os
 from typing import Any
 
@@ -136,7 +138,6 @@ class Writer:
     def __init__(self, args: argparse.Namespace, folder: str) -> None:
         self.folder, self.dataset, self.dedup = folder, args.dataset, args.dedup
         self.parquet, self.only = args.format == "parquet", args.only
-        self.parts = 0
 
     def write(self, found: list[Any], hop_s: float) -> list[Any]:
         """Return a dict of fields for each (record, units[, durations]); exceptions pass through."""
@@ -161,9 +162,7 @@ class Writer:
         return fields
 
     def _part(self, found: list[Any], hop_s: float) -> list[Any]:
-        """Write one part of the whole batch, under a name that nobody else takes."""
-        import uuid
-
+        """Write one part of the whole batch, named by what is in it."""
         from networks.unit_files import write_parquet
 
         rows = [
@@ -171,10 +170,13 @@ class Writer:
             | ({"durations": durations[0]} if durations else {})
             for record, units, *durations in (one for one in found if not isinstance(one, Exception))
         ]
-        path = os.path.join(self.folder, f"part-{uuid.uuid4().hex[:16]}.parquet")
+        memory = io.BytesIO()
+        write_parquet(memory, rows)
+        name = f"part-{hashlib.sha256(memory.getbuffer()).hexdigest()[:16]}.parquet"
+        path = os.path.join(self.folder, name)
         if rows:
             with write_output(path) as file:
-                write_parquet(file, rows)
+                file.write(memory.getbuffer())
         return [
             one if isinstance(one, Exception) else {"units_filepath": path, "unit_count": len(one[1])}
             for one in found

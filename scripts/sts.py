@@ -7,6 +7,9 @@
 Files go to output/DATASET/, 16 kHz WAV, and mirror the audio's path below the folder DATASET; a record whose
 path has no such folder gets an error. A file that the same settings made of the same recording is left as it
 is. Encoder, codebook and vocoder by name or path; each weight must have its place, or the file is refused.
+--backend textless runs textlesslib and fairseq themselves, to compare with, in the environment `sts`:
+
+    AMELA_ENV=sts AMELA_TEXTLESSLIB=/path/to/textlesslib sbatch slurm/sts.slurm … --backend textless
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ def parse_args() -> argparse.Namespace:
     )
     add("--output", metavar="DIR", help="folder of the files (default: output/DATASET)")
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add("--backend", choices=["native", "textless"], default="native", help="whose programs do it")
     args = parser.parse_args()
     resolve(args)
     return args
@@ -88,16 +92,11 @@ def resolve(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """Return the encoder, the vocoder, and where files go."""
-    from networks.encoder import Encoder
-    from networks.vocoder import Vocoder, same_codebook
+    from networks.vocoder import same_codebook
     from networks.weights import WeightsError
 
-    paths = args.paths
     try:
-        encoder = Encoder(
-            paths["encoder"], args.layer, paths["kmeans"], args.device, args.dtype, args.chunk_s
-        )
-        vocoder = Vocoder(paths["vocoder"], args.speaker, args.style, args.device)
+        encoder, vocoder = load_native(args) if args.backend == "native" else load_textless(args)
         same_codebook(vocoder, encoder.kmeans.vocabulary)
     except WeightsError as error:
         raise CallError(str(error)) from error
@@ -107,16 +106,42 @@ def load(args: argparse.Namespace) -> Any:
     return encoder, vocoder, args
 
 
+def load_native(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return our encoder and vocoder."""
+    from networks.encoder import Encoder
+    from networks.vocoder import Vocoder
+
+    paths = args.paths
+    encoder = Encoder(paths["encoder"], args.layer, paths["kmeans"], args.device, args.dtype, args.chunk_s)
+    return encoder, Vocoder(paths["vocoder"], args.speaker, args.style, args.device)
+
+
+def load_textless(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return textlesslib's encoder and vocoder; our readers have looked at the files before."""
+    from compat import textless_backend
+    from networks.hifigan import index_of, load_hifigan
+    from networks.hubert import load_fairseq
+
+    if (args.dtype, args.chunk_s) != ("float32", textless_backend.CHUNK_S):
+        raise CallError("--backend textless: it knows neither --dtype nor --chunk-s; leave them out")
+    paths = args.paths
+    load_fairseq(paths["encoder"], args.layer)
+    _, speakers, styles = load_hifigan(paths["vocoder"])
+    voice = index_of(args.speaker, speakers, "speaker"), index_of(args.style, styles, "style")
+    try:
+        encoder = textless_backend.Encoder(paths["encoder"], args.layer, paths["kmeans"], args.device)
+    except textless_backend.BackendError as error:
+        raise CallError(str(error)) from error
+    return encoder, textless_backend.Vocoder(paths["vocoder"], *voice, args.device)
+
+
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the fields of each record whose file is there, or the exception of its audio."""
-    from media.audio import AudioError
-    from networks.encoder import TooShortError
-
     found: list[Any] = []
     for record in batch:
         try:
             found.append(resynthesise(record, *model))
-        except (AudioError, TooShortError, PlaceError) as error:
+        except ValueError as error:  # of the audio, its length, its place
             found.append(error)
     return found
 

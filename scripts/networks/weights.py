@@ -36,10 +36,8 @@ STAND_INS = ("fairseq.data.dictionary.Dictionary", "argparse.Namespace")
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the top level of a .pt file; WeightsError where it is damaged or asks for any other class."""
-    stand_ins = [(type(name, (Inert,), {}), name) for name in STAND_INS]
     try:
-        with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}; wanted a checkpoint") from error
     except pickle.UnpicklingError as error:
@@ -55,6 +53,34 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds {type(content).__name__}; wanted a dictionary of tensors")
     return content
+
+
+def _load(path: str | os.PathLike[str]) -> Any:
+    if hasattr(torch.serialization, "safe_globals"):
+        with torch.serialization.safe_globals([(type(name, (Inert,), {}), name) for name in STAND_INS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", pickle_module=Restricted)  # torch 1.12, environment `sts`
+
+
+class Restricted:
+    """A pickle module for a PyTorch that knows no `weights_only`: finds what makes tensors, and stand-ins."""
+
+    class Unpickler(pickle.Unpickler):
+        """Refuses every other name."""
+
+        def find_class(self, module: str, name: str) -> Any:
+            if f"{module}.{name}" in STAND_INS:
+                return type(name, (Inert,), {})
+            tensor = module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter")
+            kind = module == "torch" and (name.endswith("Storage") or name.startswith(("float", "int")))
+            if tensor or kind or (module, name) == ("collections", "OrderedDict"):
+                return super().find_class(module, name)
+            raise pickle.UnpicklingError(f"GLOBAL {module}.{name}")
+
+    @staticmethod
+    def load(file: Any, **options: Any) -> Any:
+        """As pickle.load, which files from before torch 1.6 are read with."""
+        return Restricted.Unpickler(file, **options).load()
 
 
 def tensors_of(content: dict[str, Any], key: str, path: str | os.PathLike[str]) -> State:

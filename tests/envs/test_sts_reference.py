@@ -1,0 +1,209 @@
+"""In the environment `sts`: our networks against fairseq 0.12.2 and scikit-learn, on models made here; and
+textlesslib's own programs against the golden data, where AMELA_TEXTLESSLIB names a checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import golden
+from compat.batch_norm import positions_of
+from compat.textless_backend import BackendError, Encoder, Vocoder, check_weights
+from networks.encoder import Encoder as Native
+from networks.hubert import load_fairseq
+from networks.kmeans import load_kmeans
+from networks.weights import WeightsError, read_weights
+
+CLOSE = 1e-5
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FORMS = {
+    "base": {},
+    "large": {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True},
+    "25hz": {"conv_feature_layers": "[(24,10,5)] + [(24,3,2)] * 4 + [(24,2,2)] * 3"},
+    "same width": {"conv_feature_layers": "[(32,10,5)] + [(32,3,2)] * 4 + [(32,2,2)] * 2"},
+    "batch norm": {},
+}
+torch.set_num_threads(1)
+
+
+def make_model(form: str, folder: Path):
+    """Return a fairseq encoder of random weights, and the file that fairseq's trainer would save of it."""
+    from fairseq.data.dictionary import Dictionary
+    from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+
+    torch.manual_seed(sum(map(ord, form)))
+    config = HubertConfig()
+    settings = {
+        "label_rate": 50.0, "encoder_layers": 3, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 48,
+        "encoder_attention_heads": 4, "conv_pos": 16, "conv_pos_groups": 4, "final_dim": 8,
+        "conv_feature_layers": "[(24,10,5)] + [(24,3,2)] * 4 + [(24,2,2)] * 2", **FORMS[form],
+    }  # fmt: skip
+    for name, value in settings.items():
+        setattr(config, name, value)
+    task = HubertPretrainingConfig(label_rate=50.0, sample_rate=16_000, normalize=form == "large")
+    words = Dictionary()
+    words.add_symbol("1")
+    pretended = {"encoder.pos_conv.0.running_mean": None} if form == "batch norm" else {}
+    with positions_of(pretended):
+        model = HubertModel(config, task, [words]).eval()
+    for name, value in model.state_dict().items():
+        if "running" in name or "norm" in name:
+            value.uniform_(0.5, 1.5)
+    content = {
+        "args": None, "model": model.state_dict(), "task_state": {"dictionaries": [words]},
+        "cfg": {"model": {**settings, "extractor_mode": str(settings.get("extractor_mode", "default")),
+                          "activation_fn": "gelu", "layer_norm_first": config.layer_norm_first},
+                "task": {"sample_rate": 16_000, "normalize": task.normalize}},
+    }  # fmt: skip
+    torch.save(content, folder / "model.pt")
+    return model, folder / "model.pt"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_native_is_fairseq_on_every_layer(form: str, tmp_path: Path) -> None:
+    theirs, path = make_model(form, tmp_path)
+    for layer in (1, 2, 3):
+        ours, hop, normalise = load_fairseq(path, layer)
+        assert (hop, normalise) == (640 if form == "25hz" else 320, form == "large")
+        for samples in (1000, 16_000, 16_320, 23_457):
+            wave = torch.randn(1, samples)
+            with torch.no_grad():
+                expected, _ = theirs.extract_features(wave, padding_mask=None, mask=False, output_layer=layer)
+                assert (ours(wave) - expected).abs().max() <= CLOSE
+
+
+@pytest.mark.parametrize("variant", golden.VARIANTS)
+def test_native_gives_the_golden_units_here_too(variant: str) -> None:
+    files = [str(golden.hubert(f"{variant}.{end}")) for end in ("pt", "km")]
+    encode = Native(files[0], golden.KMEANS_LAYER, files[1], "cpu", "float32", 100.0)
+    for reference in golden.hubert_reference(variant):
+        assert np.array_equal(encode.units([reference["wav"]]), reference["units"])
+
+
+def test_codebooks_of_this_scikit_learn(tmp_path: Path) -> None:
+    import joblib
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    points = np.random.default_rng(4).normal(size=(600, 12)).astype(np.float32)
+    for kind in (KMeans, MiniBatchKMeans):
+        fitted = kind(n_clusters=9, n_init=1, random_state=0).fit(points)
+        for compress in (0, 3):
+            joblib.dump(fitted, tmp_path / "found.km", compress=compress)
+            ours = load_kmeans(tmp_path / "found.km", 12)
+            assert np.array_equal(ours(torch.from_numpy(points)).numpy(), fitted.predict(points))
+
+
+class Harm:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_this_old_torch_refuses_malicious_files_too(tmp_path: Path) -> None:
+    for form in (True, False):
+        torch.save(
+            {"model": Harm(tmp_path / "trace")}, tmp_path / "x.pt", _use_new_zipfile_serialization=form
+        )
+        with pytest.raises(WeightsError, match="mkdir"):
+            read_weights(tmp_path / "x.pt")
+    assert not (tmp_path / "trace").exists()
+
+
+def load_with_fairseq(path: Path):
+    from fairseq import checkpoint_utils
+
+    return checkpoint_utils.load_model_ensemble_and_task([str(path)])[0][0]
+
+
+def test_batch_norm_is_learnt_and_nothing_is_left_random() -> None:
+    path = golden.SMALL / "bn.pt"
+    state = torch.load(path, map_location="cpu")["model"]
+    with pytest.raises(RuntimeError, match="pos_conv"):  # fairseq 0.12.2 as it is
+        load_with_fairseq(path)
+    with positions_of(state):
+        model = load_with_fairseq(path)
+    check_weights(model, state, "bn.pt")
+    with pytest.raises(RuntimeError, match="pos_conv"):  # and the patch is gone again
+        load_with_fairseq(path)
+    key = "encoder.pos_conv.1.weight"
+    with pytest.raises(BackendError, match=r"random encoder\.pos_conv\.1\.weight"):
+        check_weights(model, {name: value for name, value in state.items() if name != key}, "bn.pt")
+    with pytest.raises(BackendError, match=r"different encoder\.pos_conv\.1\.weight"):
+        check_weights(model, {**state, key: state[key] + 1e-3}, "bn.pt")
+
+
+@pytest.fixture
+def textlesslib() -> None:
+    """Skips where there is no checkout of textlesslib: it is on no package index."""
+    if not os.environ.get("AMELA_TEXTLESSLIB"):
+        pytest.skip("NOT RUN: textlesslib is on no index; set AMELA_TEXTLESSLIB to a checkout of ba33d66")
+
+
+@pytest.mark.usefixtures("textlesslib")
+@pytest.mark.parametrize("variant", golden.VARIANTS)
+def test_textlesslib_gives_the_golden_units(variant: str) -> None:
+    encode = Encoder(str(golden.hubert(f"{variant}.pt")), 2, str(golden.hubert(f"{variant}.km")), "cpu")
+    for reference in golden.hubert_reference(variant):
+        assert np.array_equal(encode.units([reference["wav"]]), reference["units"])
+
+
+@pytest.mark.usefixtures("textlesslib")
+@pytest.mark.parametrize(
+    ("name", "speaker", "style"), [("expresso", 4, 3), ("plain", 0, 0), ("durations", 0, 0)]
+)
+def test_textlesslib_gives_the_golden_waveforms(name: str, speaker: int, style: int) -> None:
+    vocoder = Vocoder(str(golden.hifigan(f"{name}.generator.pt")), speaker, style, "cpu")
+    found = np.load(golden.hifigan(f"{name}.ref.npz"))
+    for index in range(3):
+        samples = next(vocoder.speak(found[f"units_{index}"]))
+        assert np.abs(samples - found[f"wav_{index}_spk{speaker}_style{style}"]).max() <= CLOSE
+
+
+def small_vocoder(folder: Path) -> Path:
+    """The golden vocoder of speakers and styles, its table cut to the units of the golden codebooks."""
+    source = golden.hifigan("expresso.generator.pt")
+    weights = read_weights(source)["generator"]
+    units = len(load_kmeans(golden.hubert("bn.km")).centres)
+    torch.save(
+        {"generator": {**weights, "dict.weight": weights["dict.weight"][:units].clone()}},
+        folder / source.name,
+    )
+    for name in ("speakers.txt", "styles.txt", "config.json"):
+        text = golden.hifigan(f"expresso.{name}").read_text()
+        (folder / f"expresso.{name}").write_text(
+            text.replace('"num_embeddings": 50', f'"num_embeddings": {units}')
+        )
+    return folder / source.name
+
+
+@pytest.mark.usefixtures("textlesslib")
+def test_sts_by_textlesslib_is_sts_by_us(tmp_path: Path) -> None:
+    wave = tmp_path / "corpus" / "a.wav"
+    wave.parent.mkdir()
+    soundfile.write(wave, golden.hubert_reference("bn")[0]["wav"], 16_000, "FLOAT")
+    flags = ["--kmeans", golden.hubert("bn.km"), "--layer", 2, "--device", "cpu", "--style", "read-sad"]
+    flags += ["--encoder", golden.hubert("bn.pt"), "--vocoder", small_vocoder(tmp_path)]
+    sounds = {}
+    for backend in ("native", "textless"):
+        manifest = tmp_path / f"{backend}.json"
+        manifest.write_text(json.dumps({"audio_filepath": str(wave)}) + "\n")
+        command = [sys.executable, SCRIPTS / "sts.py", manifest, "corpus", "--backend", backend, *flags]
+        done = subprocess.run(
+            [*map(str, command), "--output", str(tmp_path / backend)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        sounds[backend] = soundfile.read(json.loads(manifest.read_text())["sts_filepath"], dtype="int16")[0]
+    assert len(sounds["native"]) > 0
+    assert np.abs(sounds["native"].astype(int) - sounds["textless"]).max() <= 1

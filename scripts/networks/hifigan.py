@@ -144,6 +144,12 @@ def load_hifigan(path: str | os.PathLike[str]) -> tuple[UnitHifigan, list[str], 
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{_beside(path, 'config.json')}: {type(error).__name__}: {error}") from error
     fill(model, state, path)
+    for name, rows in (("dict", "num_embeddings"), ("spkr", "num_speakers"), ("style", "num_styles")):
+        table = getattr(model, name)
+        if table is not None and config.get(rows, len(table.weight)) != len(table.weight):
+            raise WeightsError(
+                f"{path}: {name}.weight has {len(table.weight)} rows, its settings {config[rows]} ({rows})"
+            )
     tables = [table for table in (model.dict, model.spkr, model.style) if table is not None]
     width = sum(table.embedding_dim for table in tables)
     if width != config["model_in_dim"]:

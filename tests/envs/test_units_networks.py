@@ -242,6 +242,13 @@ def test_a_vocoder_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
             with pytest.raises(WeightsError) as error:
                 load_hifigan(changed(source, tmp_path, change))
             assert key.rsplit("_", 1)[0] in str(error.value)
+    for key in ("dict.weight", "spkr.weight", "style.weight"):  # a row less, which would still fit
+
+        def cut(state: dict, key: str = key) -> None:
+            state[key] = state[key][:-1].clone()
+
+        with pytest.raises(WeightsError, match=key):
+            load_hifigan(changed(source, tmp_path, cut))
     shutil.copyfile(source, tmp_path / source.name)
     (tmp_path / "expresso.speakers.txt").write_text("one\n" * 7)
     with pytest.raises(WeightsError, match=r"speakers\.txt: 7 names for a table of 6"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import Any, Callable, NamedTuple, TypeVar
 
@@ -99,7 +100,11 @@ def join(device: str) -> tuple[Group, torch.device]:
 
 
 def _first_host(nodes: str) -> str:
-    done = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, check=True, text=True
-    )
-    return done.stdout.split()[0]
+    """Return the address that SLURM has for the first of some nodes: names need not resolve."""
+    name = _scontrol("hostnames", nodes).split()[0]
+    address = re.search(r"NodeAddr=(\S+)", _scontrol("node", name))
+    return address[1] if address else name
+
+
+def _scontrol(*what: str) -> str:
+    return subprocess.run(["scontrol", "show", *what], capture_output=True, check=True, text=True).stdout

@@ -22,7 +22,7 @@ SMALL = ["--vocab-size", str(UNITS), "--embedding-dim", "12", "--hidden-size", "
 class Grammar:
     """Units from a Markov chain of second order, each repeated as at 50 Hz; its entropy is known."""
 
-    def __init__(self, seed: int = 0, units: int = UNITS, stay: float = 0.4) -> None:
+    def __init__(self, seed: int = 0, units: int = UNITS, stay: float = 0.75) -> None:
         random = np.random.default_rng(seed)
         self.units, self.stay = units, stay
         self.next = random.dirichlet(np.full(units, 0.1), size=(units, units)) + 1e-3

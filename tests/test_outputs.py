@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amela import outputs
-from amela.errors import CallError
+from amela.errors import CallError, StoppedError
 from amela.outputs import below, check_collisions, claim_folder, relative_target, write_output
 
 
@@ -73,7 +73,7 @@ def test_a_full_disk_ends_the_task_and_is_no_fault_of_the_record(tmp_path: Path,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("amela.files.os.fsync", full)
-    with pytest.raises(CallError, match="No space left"), write_output(str(target)) as file:
+    with pytest.raises(StoppedError, match="No space left"), write_output(str(target)) as file:
         file.write(b"x")
     monkeypatch.undo()
     assert list(target.parent.iterdir()) == []

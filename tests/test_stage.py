@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from amela import keeper, progress, summary
 from amela.cli import stage_parser
 from amela.deals import read_deals
-from amela.errors import CallError
+from amela.errors import CallError, StoppedError
 from amela.manifest import record_key
 from amela.merge import merge
 from amela.results import errors_void
@@ -681,3 +681,26 @@ def test_what_cannot_be_meant_is_refused(words, capsys):
         stage_parser("").parse_args(words)
     assert caught.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--limit", 4]])
+def test_a_disk_that_fills_up_under_a_stage_stops_the_task_and_blames_no_record(tmp_path, log, flags):
+    def full(_, batch):
+        raise StoppedError("/disk: No space left on device")
+
+    manifest = make_manifest(tmp_path / "m.json", ["a"] * 4)
+    assert Task([manifest, *flags], main=stage_of(full), log=log).wait() == 75
+    assert "ERROR: /disk: No space left on device" in log.read_text()
+    assert not errors(manifest)
+    assert Task([manifest]).wait() == 0
+
+
+def test_settings_may_change_until_a_result_rests_on_them(tmp_path, log):
+    def broken(_):
+        raise CallError("no such model")
+
+    manifest = make_manifest(tmp_path / "m.json", ["a"] * 4)
+    assert Task([manifest, "--scale", 2], main=stage_of(None, broken)).wait() == 2
+    assert Task([manifest, "--scale", 3]).wait() == 0
+    assert Task([manifest, "--scale", 2], log=log).wait() == 2
+    assert "scale: 3.0 before, 2.0 now" in log.read_text()

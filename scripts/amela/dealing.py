@@ -19,6 +19,7 @@ from amela.errors import CallError
 from amela.files import StrPath, link_first, make_folder, read_when_whole
 from amela.log import log
 from amela.manifest import Record, Scan, check_duplicates, open_manifest, scan
+from amela.results import found_lines, result_files
 from amela.shards import MUST, NEVER, OPENERS, Ask
 from amela.slurm import Place, command_line
 
@@ -145,7 +146,7 @@ def _make_deal(
     folder: Path, deals: list[Deal], args: argparse.Namespace, asked: Ask, job: str, place: Place, field: str
 ) -> Deal | None:
     """Deal the records that are left under the next number; None where another process took that number."""
-    if deals:
+    if deals and any(found_lines(path) for path in result_files(folder)):  # else nothing rests on them yet
         _check_settings(deals, args)
     opener = _opener(args)
     number = len(deals) + 1

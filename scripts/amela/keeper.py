@@ -162,6 +162,8 @@ class Keeper:
         elif said.kind == workers.BAD_CALL:
             error(said.text)
             self.status = BAD_CALL
+        elif said.kind == workers.MUST_STOP:
+            raise StoppedError(said.text)
         elif said.kind == workers.BROKEN:
             self._lose(worker, batch, f"the device broke: {said.text}", weight=2)
         elif len(batch) == 1:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Callable
 
-from amela.errors import CallError, StoppedError
+from amela.errors import CallError
 from amela.files import link_first, make_folder, read_when_whole, write_aside
 from amela.manifest import Record, duplicates, hash_key, read_records, record_key
 
@@ -70,16 +70,10 @@ def check_collisions(manifest: str, target: Callable[[Record], str | None]) -> N
 
 @contextmanager
 def write_output(path: str) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name, its folder made, when it is whole.
-
-    A disk that is full is no fault of the record: it becomes a CallError, which ends the task.
-    """
-    try:
-        make_folder(os.path.dirname(path))
-        with write_aside(path, "wb") as file:
-            yield file
-    except StoppedError as error:
-        raise CallError(str(error)) from error
+    """Yield a file that gets its name, its folder made, when it is whole."""
+    make_folder(os.path.dirname(path))
+    with write_aside(path, "wb") as file:
+        yield file
 
 
 def claim_folder(folder: str, settings: dict[str, Any], anew: bool) -> None:

@@ -124,6 +124,15 @@ def read_header(path: Path) -> Record:
     return {}
 
 
+def found_lines(path: Path) -> bool:
+    """Tell whether a result file holds a result or an error."""
+    try:
+        with open(path, "rb") as file:
+            return any("key" in line for _, line in read_results(file))
+    except FileNotFoundError:  # a merge gathered it just now
+        return True
+
+
 def errors_void(path: Path) -> bool:
     """Tell whether an attempt took its error lines back, in its last line."""
     with open(path, "rb") as file:

@@ -227,8 +227,8 @@ def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:
             said = workers.answer(model, keeper.process, [item.record for item in batch], keeper.fields)
             if said.kind == workers.BAD_CALL:
                 raise CallError(said.text)
-            if said.kind == workers.BROKEN:
-                raise StoppedError(f"the device broke: {said.text}")
+            if said.kind in (workers.BROKEN, workers.MUST_STOP):
+                raise StoppedError(said.text)
             if said.kind != workers.DONE and len(batch) > 1:
                 batches[:0] = [[item] for item in batch]
                 continue

@@ -13,7 +13,7 @@ import signal
 from multiprocessing.connection import Connection
 from typing import Any, Callable, NamedTuple
 
-from amela.errors import CallError
+from amela.errors import CallError, StoppedError
 from amela.log import flush, trace
 from amela.manifest import Record, to_line
 from amela.spool import Item
@@ -22,13 +22,14 @@ Load = Callable[[argparse.Namespace], Any]
 Process = Callable[[Any, list[Record]], list[Any]]
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
-READY, DONE, RAISED, NO_MEMORY, BROKEN, BAD_CALL = (
+READY, DONE, RAISED, NO_MEMORY, BROKEN, BAD_CALL, MUST_STOP = (
     "ready",
     "done",
     "raised",
     "no memory",
     "broken",
     "bad call",
+    "must stop",
 )
 _context = multiprocessing.get_context("fork")
 
@@ -168,6 +169,8 @@ def answer(model: Any, process: Process, batch: list[Record], fields: dict[str, 
         return Answer(DONE, [outcome(result, fields) for result in run(model, process, batch)], "")
     except CallError as exc:
         return Answer(BAD_CALL, [], str(exc))
+    except StoppedError as exc:  # a full disk says nothing about the record whose file was being written
+        return Answer(MUST_STOP, [], str(exc))
     except Exception as exc:
         kind = BROKEN if is_broken_device(exc) else NO_MEMORY if is_no_memory(exc) else RAISED
         if len(batch) == 1 and kind == RAISED:

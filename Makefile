@@ -34,8 +34,9 @@ test-envs:
 	    echo "== NOT RUN: tests of the environment sts (fairseq 0.12.2), as there is no Python 3.9 here"; \
 	else \
 	    envs/create.sh sts $(TOOL) && echo "== tests of the environment sts" && \
-	    $(AMELA_ENVS)/sts/bin/python -m pytest $(ARGS) tests/envs/test_sts*.py; \
+	    $(AMELA_ENVS)/sts/bin/python -m pytest $(ARGS) tests/envs/test_sts*.py $${AMELA_TEXTLESSLIB:+tests/envs/test_textlesslib.py}; \
 	fi
+	@[ -n "$$AMELA_TEXTLESSLIB" ] || echo "== NOT RUN: textlesslib's own programs; set AMELA_TEXTLESSLIB to a checkout of it"
 
 lint:
 	@envs/create.sh dev $(TOOL)

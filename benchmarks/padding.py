@@ -3,8 +3,8 @@
     envs/.built/asr/bin/python benchmarks/padding.py [--clips 20000] [--rounds 5]
 
 The first table is arithmetic over lengths as they are found in corpora. The second runs a real NeMo model
-(random weights, 6 Conformer layers) over real or spoken clips; it is left out where NeMo is not installed. Peak
-is the largest batch in padded seconds: what the GPU's memory must hold.
+(random weights, 6 Conformer layers) over real or spoken clips; it is left out where NeMo is not installed.
+Peak is the largest batch in padded seconds: what the GPU's memory must hold.
 """
 
 from __future__ import annotations

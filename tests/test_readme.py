@@ -1,4 +1,4 @@
-"""The README is true: its tree exists, its recipe runs as an array, its commands and those of the table run."""
+"""The README is true: its tree exists, its recipe runs as an array, its commands are understood or run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+
 import speech
 from speech import write_wav
 
@@ -32,7 +33,7 @@ def readme(repo) -> str:
 
 @pytest.fixture(scope="module")
 def clone(repo, tmp_path_factory):
-    """Return a copy of the repository's files with a spoken corpus at `corpus/`, its manifest and a reference."""
+    """Return a copy of the repository's files with a spoken `corpus/`, its manifest, a reference."""
     root = tmp_path_factory.mktemp("clone")
     names = subprocess.run(
         ["git", "-C", repo, "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -51,7 +52,8 @@ def clone(repo, tmp_path_factory):
         "audio_filepath,transcription\n" + "".join(f"{path},the birch canoe\n" for path in paths)
     )
     (root / "speakers.csv").write_text(
-        "stem,speaker\n" + "".join(f"{os.path.basename(path)[:-4]},s{number}\n" for number, path in enumerate(paths))
+        "stem,speaker\n"
+        + "".join(f"{os.path.basename(path)[:-4]},s{number}\n" for number, path in enumerate(paths))
     )
     return root
 
@@ -65,8 +67,10 @@ def speak_corpus(folder) -> None:
 
 
 def run(root, command: str, ok=(0,)) -> str:
-    """Run a command of the README in a clone, sbatch as local_sbatch; return its output, which must be a success."""
-    words = shlex.split(command.partition("  #")[0].replace(SCRATCH, str(root / "corpus")).replace("CORPUS", "corpus"))
+    """Run a command of the README in a clone, sbatch as local_sbatch; return the output of its success."""
+    words = shlex.split(
+        command.partition("  #")[0].replace(SCRATCH, str(root / "corpus")).replace("CORPUS", "corpus")
+    )
     environment = {**os.environ, "AMELA_ENV": "local", "AMELA_ENVS": str(root / "envs-of-test")}
     python = root / "envs-of-test/local/bin/python"
     if not python.exists():
@@ -107,16 +111,19 @@ def test_the_recipe_for_a_new_stage_runs_as_an_array(readme, clone):
     lines = (clone / "metadata/corpus.json").read_text().splitlines()
     texts = ["the cat and the hat", "one", ""] * (RECORDINGS // 3)
     manifest = clone / "metadata/words.json"
-    manifest.write_text("".join(json.dumps({**json.loads(line), "text": text}) + "\n" for line, text in zip(lines, texts)))
+    manifest.write_text(
+        "".join(json.dumps({**json.loads(line), "text": text}) + "\n" for line, text in zip(lines, texts))
+    )
     for command in commands.strip().splitlines():
         run(clone, command.replace("metadata/corpus.json", "metadata/words.json"))
-    assert [json.loads(line)["word_count"] for line in manifest.read_text().splitlines()] == [
-        4, 1, 0] * (RECORDINGS // 3)
+    assert [json.loads(line)["word_count"] for line in manifest.read_text().splitlines()] == [4, 1, 0] * (
+        RECORDINGS // 3
+    )
 
 
 def table_commands(text: str) -> list[str]:
     """Return the commands of the right column of «Coming from another tool»."""
-    section = text.split("## Coming from another tool")[1].split("\n## ")[0]
+    section = text.split("## Coming from another tool")[1].split("\n## ", maxsplit=1)[0]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")]
     return [re.findall(r"`([^`]+)`", row[1])[-1] for row in rows[1:]]
 
@@ -132,11 +139,15 @@ def stage_of_demo(command: str) -> str:
 
 def test_each_command_for_people_from_other_tools_runs(readme, clone):
     commands = table_commands(readme)
-    join = "manifest_tools.py join metadata/corpus.json metadata/speakers.json --table speakers.csv --by stem --overwrite"
-    run(clone, f"python scripts/{join}")
+    join = "join metadata/corpus.json metadata/speakers.json --table speakers.csv --by stem --overwrite"
+    run(clone, f"python scripts/manifest_tools.py {join}")
     assert len(commands) >= 15
     for command in commands:
-        run(clone, stage_of_demo(command) if "vad.slurm" not in command else command + " --engine silero", ok=(0, 4))
+        run(
+            clone,
+            stage_of_demo(command) if "vad.slurm" not in command else command + " --engine silero",
+            ok=(0, 4),
+        )
     record = json.loads((clone / "metadata/corpus.json").read_text().splitlines()[0])
     assert "text" in record
     assert (clone / "metadata/custom_name.json").exists()
@@ -145,22 +156,38 @@ def test_each_command_for_people_from_other_tools_runs(readme, clone):
 COMMANDS = r"^((?:python scripts/|sbatch )[^\n]*)"
 
 
-def test_each_command_of_the_sections_parses(readme, clone):
-    """What a section tells people to type is understood: run with --help added, which checks nothing but the script."""
+def help_of(repo, script: str, words: list[str]) -> str:
+    """Return what a script's --help says, that of its sub-command where the first word is one."""
+    path = str(repo / "scripts" / f"{script}.py")
+    told = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True, check=True).stdout
+    if words and re.search(rf"^ +{re.escape(words[0])} ", told, re.MULTILINE):
+        command = [sys.executable, path, words[0], "--help"]
+        told += subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return told
+
+
+def test_each_flag_of_the_sections_is_one_that_its_script_knows(readme, repo):
     sections = readme.split("## Every stage")[1].split("## A new stage")[0]
+    checked = 0
     for block in blocks(sections, "bash"):
         for command in re.findall(COMMANDS, block, re.MULTILINE):
-            target = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm)", command)
-            if target and target[1] != "STAGE":
-                assert (clone / "scripts" / f"{target[1]}.py").exists() or (clone / f"slurm/{target[1]}.slurm").exists()
+            target = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm) ?(.*)", command)
+            if not target or target[1] in ("STAGE", "train"):
+                continue
+            words = shlex.split(target[2].partition("  #")[0])
+            told = help_of(repo, target[1], words)
+            for word in words:
+                if word.startswith("--") and " " not in word:
+                    assert word.partition("=")[0].replace("_", "-") in told, f"{command}: {word}"
+                    checked += 1
+    assert checked > 20
 
 
 def test_the_sections_of_manifest_tools_and_looking_after_a_run_run(readme, clone):
     for title in ("## Manifest tools", "## Looking after a run"):
         for command in re.findall(COMMANDS, readme.split(title)[1].split("\n## ")[0], re.MULTILINE):
-            if "--watch" in command or "plan.py" in command:
-                command = command.replace(" --watch", "").replace("plan.py asr", "plan.py --x-realtime 300 asr")  # noqa: PLW2901
+            typed = command.replace(" --watch", "").replace("plan.py asr", "plan.py --x-realtime 300 asr")
             if " join " in command:  # the table of the other tools has made these before
                 for path in (clone / "metadata").glob("speakers*.json"):
                     path.unlink()
-            run(clone, command, ok=(0, 2) if "doctor" in command else (0,))
+            run(clone, typed, ok=(0, 2) if "doctor" in command else (0,))

@@ -171,7 +171,7 @@ def test_each_flag_of_the_sections_is_one_that_its_script_knows(readme, repo):
     checked = 0
     for block in blocks(sections, "bash"):
         for command in re.findall(COMMANDS, block, re.MULTILINE):
-            target = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm) ?(.*)", command)
+            target = re.search(r".*(?:scripts|slurm)/(\w+)\.(?:py|slurm) ?(.*)", command)
             if not target or target[1] in ("STAGE", "train"):
                 continue
             words = shlex.split(target[2].partition("  #")[0])

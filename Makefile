@@ -50,3 +50,5 @@ bench:
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
+	$(AMELA_ENVS)/local/bin/python benchmarks/imbalance.py
+	$(AMELA_ENVS)/local/bin/python benchmarks/sizing.py

@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Any
 
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.log import log
 from amela.stage import run_shard
@@ -33,14 +33,6 @@ DTYPES = {"canary": "bfloat16", "nemo": "float32"}
 GPU_RECORDS, CPU_RECORDS = 256, 8  # handed over at once: enough to fill a GPU with short clips
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, WSL: seen without loading torch
 CPU_BATCH_S = 80.0  # padded seconds; on a CPU larger batches gain nothing
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds above 0."""
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 s")
-    return number
 
 
 def parse_args() -> argparse.Namespace:

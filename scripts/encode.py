@@ -20,7 +20,7 @@ import io
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import record_key
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
@@ -28,14 +28,6 @@ from amela.stage import run_shard
 from networks import catalogue
 
 PARQUET_RECORDS = 512  # at most in one part; a part holds at most an hour or so of audio too
-
-
-def seconds(text: str) -> float:
-    """Read a number of seconds above 0."""
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 s")
-    return number
 
 
 def parse_args() -> argparse.Namespace:

@@ -95,6 +95,14 @@ def not_negative(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 s")
+    return number
+
+
 def ratio(text: str) -> float:
     """Read a number from 0 to 1."""
     number = float(text)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# After the install of `local`: its voice activity detectors load, and so does the recogniser in the wheel.
+# After the install of `local`: its voice activity detectors load, the recogniser in the wheel does too, and torch computes.
 set -euo pipefail
 bash "$(dirname "$0")/vad.post.sh"
 python -c 'import pocketsphinx; pocketsphinx.Decoder(loglevel="FATAL")'
+python -c "import matplotlib, pyarrow, sklearn, torch; torch.ones(2, 2) @ torch.ones(2, 2)"

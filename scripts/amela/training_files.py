@@ -51,7 +51,7 @@ def choose_files(
     path = folder / FILES
     if path.exists():
         return [record for _, record in read_records(path)]
-    rows = _with_units(manifest, find, settings["skip_missing"])
+    rows = with_units(manifest, find, settings["skip_missing"])
     told = [_number(record.get("unit_count")) for _, record, _ in rows]
     counts = count([source for _, _, source in rows], told)
     empty = [key for (key, _, _), units in zip(rows, counts) if not units]
@@ -89,9 +89,12 @@ def facts(folder: Path, files: list[Record]) -> dict[str, Any]:
     }
 
 
-def _with_units(
+def with_units(
     manifest: str, find: Callable[[Record, str], str | None], skip_missing: bool
 ) -> list[tuple[str, Record, str]]:
+    """Return (key, record, source of its units) of each record; CallError names those without, or with the
+    same.
+    """
     rows, missing, problems = [], [], []
     owner: dict[str, str] = {}
     for key, record in read_rows(manifest):

@@ -14,8 +14,6 @@ row a pair, NAME_pairs_scores.csv, a row a group, and the files that are handed 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 from typing import Any
 
@@ -25,6 +23,7 @@ from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
 from amela.manifest import read_records
+from amela.rows import as_text, write_csv, write_json
 from amela.tables import read_table
 from media.minimal_pairs import FORMATS
 
@@ -134,10 +133,10 @@ def perplexities(args: argparse.Namespace) -> int:
             ]  # fmt: skip
             if args.arpa and system.ngram and system.run == run.name:
                 write_arpa(args, system)
-    paths = [write_rows(args, "lm.csv", rows), write_json(args, "lm.json", rows)]
+    paths = [write_csv(f"{args.stem}_lm.csv", rows), write_json(f"{args.stem}_lm.json", rows)]
     if args.scores:
-        paths.append(write_rows(args, "lm_scores.csv", scores))
-    print(table(rows, TITLES), *paths, sep="\n")
+        paths.append(write_csv(f"{args.stem}_lm_scores.csv", scores))
+    print(as_text(rows, TITLES), *paths, sep="\n")
     return OK
 
 
@@ -154,46 +153,11 @@ TITLES = {
 }
 
 
-def table(rows: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    """Return rows as text, a column a title; text to the left, numbers to the right."""
-    cells = [[*titles.values()], *[[_shown(row[name]) for name in titles] for row in rows]]
-    wide = [max(map(len, column)) for column in zip(*cells)]
-    left = [isinstance(rows[0][name], str) for name in titles]
-    return "\n".join(
-        "  ".join(f"{cell:{'<' if to_left else '>'}{size}}" for cell, size, to_left in zip(line, wide, left))
-        .rstrip() for line in cells
-    )  # fmt: skip
-
-
-def _shown(value: Any) -> str:
-    return ("-" if value != value else f"{value:.4f}") if isinstance(value, float) else str(value)  # noqa: PLR0124
-
-
-def write_rows(args: argparse.Namespace, ending: str, rows: list[dict[str, Any]]) -> str:
-    """Write rows as output/NAME_ENDING; return the path."""
-    path = os.path.join(args.output, f"{args.name}_{ending}")
-    with write_aside(path) as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def write_json(args: argparse.Namespace, ending: str, rows: list[dict[str, Any]]) -> str:
-    """Write rows as one JSON list, null for what has no value; return the path."""
-    path = os.path.join(args.output, f"{args.name}_{ending}")
-    clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # noqa: PLR0124
-    with write_aside(path) as file:
-        json.dump(clean, file, indent=1)
-        file.write("\n")
-    return path
-
-
 def write_arpa(args: argparse.Namespace, system: Any) -> None:
     """Write an n-gram model for other programs."""
     from networks import arpa
 
-    path = os.path.join(args.output, f"{args.name}_{system.run.replace(os.sep, '_')}_{system.model}.arpa")
+    path = f"{args.stem}_{system.run.replace(os.sep, '_')}_{system.model}.arpa"
     with write_aside(path) as file:
         arpa.write(file, system.ngram)
     log(path)
@@ -257,10 +221,9 @@ def accuracies(args: argparse.Namespace) -> int:
             groups += [{**kept, **row} for row in pair_scores.group_rows(whole, rows, form)]
             write_submissions(args, gold, FORMATS[form], kept, scores)
     each += [{**dict.fromkeys(each[0], ""), "error": problem} for problem in problems]
-    paths = [write_rows(args, "pairs.csv", each), write_rows(args, "pairs_scores.csv", groups)]
-    main_rows = [row for row in groups if not row["value"]]
+    paths = [write_csv(f"{args.stem}_pairs.csv", each), write_csv(f"{args.stem}_pairs_scores.csv", groups)]
     titles = {name: name for name in ("run", "model", "by", "n", "sum", "mean")}
-    print(table(main_rows, titles), *paths, sep="\n")
+    print(as_text([row for row in groups if not row["value"]], titles), *paths, sep="\n")
     return OK
 
 
@@ -270,7 +233,7 @@ def write_submissions(args: argparse.Namespace, gold: str, kind: str, kept: dict
     split = os.path.basename(os.path.dirname(os.path.abspath(gold)))
     for pooling in ("sum", "mean"):
         folder = f"{kept['run'].replace(os.sep, '_')}_{kept['model']}_{pooling}"
-        path = os.path.join(args.output, f"{args.name}_pairs", folder, kind)
+        path = os.path.join(f"{args.stem}_pairs", folder, kind)
         with write_aside(make_folder(path) / f"{split if split in (DEV, TEST) else DEV}.txt") as file:
             for name, score in scores.items():
                 print(name, score[pooling], file=file)
@@ -289,9 +252,8 @@ def main() -> int:
 
     args = parse_args()
     given = args.manifest or args.pairs or args.tokens_dir or args.runs[0]
-    stem = os.path.splitext(os.path.basename(os.path.abspath(given)))[0]
-    args.name = args.name or stem
-    make_folder(args.output)
+    name = args.name or os.path.splitext(os.path.basename(os.path.abspath(given)))[0]
+    args.stem = os.path.join(make_folder(args.output), name)
     try:
         return accuracies(args) if args.pairs else perplexities(args)
     except (UnitsError, CheckpointError) as error:

@@ -198,6 +198,15 @@ def _read_row(part: str, row: int) -> Any:
     return np.asarray(_part[part][row], np.int64)
 
 
+def check_range(name: str, smallest: int, largest: int, vocab_size: int) -> None:
+    """Raise UnitsError where the units of a source are not all of the vocabulary."""
+    if not 0 <= smallest <= largest < vocab_size:
+        raise UnitsError(
+            f"{name}: found units {smallest} to {largest}, wanted 0 to {vocab_size - 1}, as the model's "
+            "--vocab-size says: give units of one vocabulary, and their size when a run begins"
+        )
+
+
 class Counts(NamedTuple):
     """What is known of each source: (sources,) int64 arrays; smallest and largest are 0 where it is empty."""
 

@@ -64,11 +64,17 @@ def _scorer(model: ngram.NGram) -> Callable[[Units], Iterator[Scored]]:
 
 
 def pieces_of(sources: Sequence[str], vocab_size: int, max_units: int) -> Units:
-    """Return the sequences of some sources; UnitsError names what is no file of units of the vocabulary."""
-    source = Source("", vocab_size, open)  # no cache: nothing is written
-    counts = np.asarray(source.counts(list(sources), [None] * len(sources)), np.int64)
-    filled = [number for number, count in enumerate(counts) if count]
-    return Units(filled, counts, max_units, lambda number: units.read(sources[number]))
+    """Return the sequences of some sources, held in memory; UnitsError names what is no file of units of the
+    vocabulary.
+    """
+    arrays = []
+    for source in sources:
+        found = units.read(source)
+        if len(found):
+            units.check_range(source, int(found.min()), int(found.max()), vocab_size)
+        arrays.append(found.astype(np.int16 if vocab_size <= np.iinfo(np.int16).max else np.int32))
+    counts = np.array([len(found) for found in arrays], np.int64)
+    return Units(np.flatnonzero(counts).tolist(), counts, max_units, arrays.__getitem__)
 
 
 def by_file(system: System, pieces: Units) -> dict[int, Tally]:

@@ -80,7 +80,9 @@ def open_systems(args: argparse.Namespace) -> tuple[list[Any], list[list[Any]]]:
         run = systems.open_run(path, [record for _, record in read_records(listed)], device, write_aside)
         mark = run.config["files_sha256"]
         if mark not in counted:
-            log(f"{run.name}: {', '.join(f'{n}-gram' for n in args.ngram) or 'no n-gram'} of its training files")
+            log(
+                f"{run.name}: {', '.join(f'{n}-gram' for n in args.ngram) or 'no n-gram'} of its training files"
+            )
             counted[mark] = systems.ngrams(run, args.ngram)
         runs.append(run)
         found.append([run.network, *counted[mark]])

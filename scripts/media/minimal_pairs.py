@@ -53,7 +53,7 @@ def format_of(rows: Sequence[Row], asked: str | None) -> str:
     kind = FORMATS[asked] if asked else SYNTACTIC if "type" in rows[0] else LEXICAL
     missing = [name for name in COLUMNS[kind] if name not in rows[0]]
     if missing:
-        raise PairsError(f"found the columns {', '.join(rows[0])}; {kind} pairs want {', '.join(missing)} too")
+        raise PairsError(f"found the columns {', '.join(rows[0])}; {kind} pairs want {', '.join(missing)}")
     if asked or kind == SYNTACTIC:
         return asked or "sblimp"
     ids: dict[tuple[str, str], set[str]] = {}

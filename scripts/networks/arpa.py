@@ -51,17 +51,17 @@ def read(path: str) -> NGram:
     grams: list[list[tuple[list[int], float, float]]] = []
     for line_number, n, fields in _lines(path):
         grams += [[] for _ in range(n - len(grams))]
-        words = fields[1].split()
         try:
-            if n == 1 and words[0] in (UNKNOWN, END):
+            words = fields[1].split() if len(fields) > 1 else []
+            if n == 1 and words[:1] in ([UNKNOWN], [END]):
                 if float(fields[0]) > NEVER:
                     raise ValueError(f"{words[0]} has a probability")
                 continue
             row = [-1 if word == START else int(word) for word in words]
             if len(row) != n:
-                raise ValueError(f"{len(row)} words")
-            grams[n - 1].append((row, float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0))
-        except (ValueError, IndexError) as error:
+                raise ValueError(f"found {len(row)} words")
+            grams[n - 1].append((row, float(fields[0]), float(fields[2] if len(fields) > 2 else 0)))
+        except ValueError as error:
             raise ArpaError(
                 f"{path}:{line_number}: {error}; wanted a {n}-gram of units as numbers, or <s>"
             ) from error

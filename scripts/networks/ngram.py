@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
     keys: np.ndarray  # int64: place of the first n - 1 units in the table below · (K + 1) + last unit
     log_probability: np.ndarray  # float64, nats, of the last unit after the others
-    log_backoff: np.ndarray  # float64, nats: of the next unit's probability where the longer n-gram is unknown
+    log_backoff: np.ndarray  # float64, nats: weight of the order below for units not seen after this n-gram
 
 
 class NGram(NamedTuple):
@@ -166,7 +166,7 @@ def _estimate(counted: list[Counted], vocab_size: int) -> NGram:
 
 
 def discounts_of(counts: np.ndarray) -> tuple[float, float, float]:
-    """Return (D1, D2, D3+) by the counts of counts, or FALLBACK where these give none between 0 and the count.
+    """Return (D1, D2, D3+) by the counts of counts; FALLBACK where one is not between 0 and its count.
 
     On small closed vocabularies there often is no n-gram that occurs once (kenlm's issues 68 and 153).
     """

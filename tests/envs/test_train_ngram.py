@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -20,11 +21,6 @@ def some_sequences(seed: int, vocab_size: int, files: int = 40) -> list[np.ndarr
     chances = random.dirichlet(np.full(vocab_size, 0.5))
     lengths = [0, 1, 2, *random.integers(1, 60, files)]
     return [np.repeat(random.choice(vocab_size, size, p=chances), 2)[:size] for size in lengths]
-
-
-def by_hand(sequences: list[np.ndarray], vocab_size: int, order: int, history: tuple, unit: int) -> float:
-    """Return a probability by the definition, with dictionaries and recursion; history may hold <s>."""
-    return Definition(sequences, vocab_size, order).chance(order, history, unit)
 
 
 class Definition:
@@ -47,7 +43,7 @@ class Definition:
             whole = n == order
             self.counts.append({gram: count if whole or gram[0] == "<s>" else len(before[gram])
                                 for gram, count in occurrences[n].items()})  # fmt: skip
-        self.discounts = [()] + [ngram.discounts_of(np.array([*counts.values()])) for counts in self.counts[1:]]
+        self.discounts = [ngram.discounts_of(np.array([*counts.values()])) for counts in self.counts]
         self.after: list[dict] = [defaultdict(list) for _ in range(order + 1)]
         for n in range(1, order + 1):
             for gram, count in self.counts[n].items():
@@ -134,3 +130,78 @@ def test_an_arpa_file_gives_the_model_back(tmp_path: Path) -> None:
     again = arpa.read(str(path))
     for units in some_sequences(4, 20, 10):
         assert again.score(units) == pytest.approx(model.score(units), abs=1e-7)
+
+
+def lines_of(name: str) -> list[np.ndarray]:
+    """Return the sequences of a file of data/ngram."""
+    return [np.array(line.split(), np.int64) for line in (DATA / name).read_text().splitlines()]
+
+
+def test_the_estimates_are_those_of_lmplz() -> None:
+    """With an end symbol and <unk> as two more units, the tables are those of kenlm's own estimation."""
+    end, unknown, start = 24, 25, 26
+    model = ngram.fit([np.append(units, end) for units in lines_of("train.txt")], unknown + 1, 3)
+    numbers = {"</s>": end, "<unk>": unknown, "<s>": start}
+    compared = 0
+    for line in (DATA / "lmplz.arpa").read_text().splitlines():
+        chance, *rest = line.split("\t")
+        if not rest or rest[0] == "<s>":
+            continue
+        units = [numbers[word] if word in numbers else int(word) for word in rest[0].split()]
+        at = np.array([units[0]])
+        for n, unit in enumerate(units[1:], start=2):
+            at = ngram.places(model.tables[n - 1].keys, at, np.array([unit]), model.vocab_size)
+        table = model.tables[len(units) - 1]
+        assert at[0] >= 0
+        assert table.log_probability[at[0]] / math.log(10) == pytest.approx(float(chance), abs=1e-6)
+        if len(rest) > 1 and units[-1] not in (end, unknown):
+            assert table.log_backoff[at[0]] / math.log(10) == pytest.approx(float(rest[1]), abs=1e-6)
+        compared += 1
+    assert compared == 551 == sum(len(table.keys) for table in model.tables) - 1
+
+
+def kenlm_scores(path: Path) -> list[list[float]]:
+    """Return kenlm's log10 of each unit of test.txt: from kenlm where it is installed, else as stored."""
+    try:
+        import kenlm
+    except ImportError:
+        return json.loads((DATA / "kenlm_scores.json").read_text())
+    reader = kenlm.Model(str(path))
+    return [
+        [chance for chance, *_ in reader.full_scores(line, bos=True, eos=False)]
+        for line in (DATA / "test.txt").read_text().splitlines()
+    ]
+
+
+def test_kenlm_reads_our_arpa_files_as_we_do(tmp_path: Path) -> None:
+    model = ngram.fit(lines_of("train.txt"), 24, 3)
+    path = tmp_path / "units.arpa"
+    with open(path, "w") as file:
+        arpa.write(file, model)
+    texts = [name.read_text().splitlines() for name in (path, DATA / "ours.arpa")]
+    for ours, stored in zip(*texts, strict=True):  # what kenlm read is what is written today
+        ours, stored = ours.split("\t"), stored.split("\t")  # noqa: PLW2901
+        assert ours[1:2] == stored[1:2]
+        if len(stored) > 1:
+            assert [*map(float, ours[::2])] == pytest.approx([*map(float, stored[::2])], abs=1e-8)
+    for units, chances in zip(lines_of("test.txt"), kenlm_scores(path), strict=True):
+        found = model.score(units) / math.log(10)
+        assert found == pytest.approx(chances, abs=2e-6)
+        assert found.sum() == pytest.approx(sum(chances), abs=1e-5)
+
+
+def test_bad_arpa_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.arpa"
+    whole = (DATA / "ours.arpa").read_text()
+    for text, said in [
+        (whole[: whole.index("\\3-grams")], "no .end., wanted a whole ARPA file"),
+        (whole[: len(whole) - 20], "found 0 words; wanted a 3-gram"),
+        ((DATA / "lmplz.arpa").read_text(), "<unk> has a probability"),
+        (whole.replace("\t0 0\t", "\tx 0\t", 1), "wanted a 2-gram of units"),
+        (whole.replace("\t0 0 ", "\t0 1 ", 1), "no 2-gram of its first words"),
+        ("\\end\\\n", "found no n-gram"),
+    ]:
+        assert text != whole
+        path.write_text(text)
+        with pytest.raises(arpa.ArpaError, match=said):
+            arpa.read(str(path))

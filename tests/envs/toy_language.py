@@ -1,7 +1,7 @@
 """A small language spoken in units at 50 Hz: its exact entropy, corpora of it, and minimal pairs.
 
-Determiner, noun, any number of adverbs, verb: the determiner says the number (singular or plural), and the verb
-agrees over all that stands between. Words are 3 to 6 phones; a phone is one unit, repeated for 3 units on
+Determiner, noun, any number of adverbs, verb: the determiner says the number (singular or plural), and the
+verb agrees over all that stands between. Words are 3 to 6 phones; a phone is one unit, repeated for 3 units on
 average; a pause stands between sentences. It is a hidden Markov model, so the probability of a sequence is
 that of the forward algorithm, over all ways of cutting it into words.
 """
@@ -137,7 +137,8 @@ def write_sentence_pairs(folder: Path, language: Language, seed: int, count: int
     for number in range(2 * count):
         plural = int(random.integers(2))
         pick = {kind: words[random.integers(len(words))] for kind, words in language.words.items()}
-        sentence = [pick[NUMBERS[plural]], pick["noun"], *[pick["adverb"]] * int(random.integers(2)), pick["verb"]]
+        adverbs = [pick["adverb"]] * int(random.integers(2))
+        sentence = [pick[NUMBERS[plural]], pick["noun"], *adverbs, pick["verb"]]
         ending = [language.suffix, ()]
         right = [*sentence, ending[plural]]
         if number % 2:
@@ -149,7 +150,10 @@ def write_sentence_pairs(folder: Path, language: Language, seed: int, count: int
     _write_gold(folder, ["id", "filename", "voice", "type", "subtype", "transcription", "correct"], rows)
 
 
-def _add_pair(folder: Path, rows: list[list], both: list[tuple[int, ...]], group: list, random: np.random.Generator) -> None:  # noqa: E501
+def _add_pair(
+    folder: Path, rows: list[list], both: list[tuple[int, ...]], group: list, random: np.random.Generator
+) -> None:
+    """Speak both twice, with the same durations, and add their rows."""
     number = len(rows) // 4
     (folder / "units").mkdir(parents=True, exist_ok=True)
     for voice in ("v1", "v2"):

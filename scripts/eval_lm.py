@@ -18,7 +18,7 @@ import os
 from typing import Any
 
 from amela import training_files
-from amela.cli import not_negative, parser, positive, seconds
+from amela.cli import parser, positive, seconds
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
@@ -37,8 +37,8 @@ def parse_args() -> argparse.Namespace:
     add = flags.add_argument
     add("runs", nargs="+", metavar="RUN", help="folders of runs, or checkpoints in them")
     add("--manifest", metavar="PATH", help="score the units of these records (JSON lines or a CSV)")
-    add("--tokens-dir", metavar="DIR", help="folder of unit files: of the manifest's or the pairs' recordings; "
-        "alone: score all of them")  # fmt: skip
+    add("--tokens-dir", metavar="DIR", help="folder of the units of the manifest's or the pairs' recordings; "
+        "alone: score all in it")  # fmt: skip
     add("--pairs", metavar="PATH", help="a gold.csv, or its folder: accuracy on its minimal pairs")
     add("--format", choices=list(FORMATS), help="of the pairs (default: seen from the columns)")
     add("--ngram", nargs="*", type=positive, default=[1, 5], metavar="N",
@@ -62,27 +62,29 @@ def parse_args() -> argparse.Namespace:
 
 def open_systems(args: argparse.Namespace) -> tuple[list[Any], list[list[Any]]]:
     """Return the runs, and for each its network and its n-grams; those of the same files are counted once."""
+    paths = [os.path.join(given, "best.pt") if os.path.isdir(given) else given for given in args.runs]
+    lists = [os.path.join(os.path.dirname(path), training_files.FILES) for path in paths]
+    for wanted in (*paths, *lists):
+        if not os.path.isfile(wanted):
+            raise CallError(f"{wanted}: no such file; wanted the folder of a run of train_lstm.py")
     import torch
 
     from networks import systems
+    from networks.checkpoints import CheckpointError
 
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     runs, found = [], []
     counted: dict[str, list[Any]] = {}
-    for given in args.runs:
-        path = os.path.join(given, "best.pt") if os.path.isdir(given) else given
-        listed = os.path.join(os.path.dirname(path), training_files.FILES)
-        for wanted in (path, listed):
-            if not os.path.isfile(wanted):
-                raise CallError(f"{wanted}: no such file; wanted the folder of a run of train_lstm.py")
-        run = systems.open_run(path, [record for _, record in read_records(listed)], device, write_aside)
+    for path, listed in zip(paths, lists):
+        files = [record for _, record in read_records(listed)]
+        try:
+            run = systems.open_run(path, files, device, write_aside)
+        except CheckpointError as error:
+            raise CallError(str(error)) from error
         mark = run.config["files_sha256"]
         if mark not in counted:
-            log(
-                f"{run.name}: {', '.join(f'{n}-gram' for n in args.ngram) or 'no n-gram'} of its training files"
-            )
             counted[mark] = systems.ngrams(run, args.ngram)
         runs.append(run)
         found.append([run.network, *counted[mark]])
@@ -108,6 +110,8 @@ def held_out(args: argparse.Namespace, run: Any) -> tuple[list[str], list[str], 
     pieces = pieces_of([source for _, source in named], run.config["vocab_size"], run.config["max_units"])
     filled = {file for file, _ in pieces.pieces}
     empty = [name for number, (name, _) in enumerate(named) if number not in filled]
+    if len(empty) == len(named):
+        raise CallError(f"{args.tokens_dir}: none of the {len(named)} files has a unit: nothing to score")
     if empty:
         log(f"{len(empty)} of {len(named)} files have no unit and are left out: {some(empty)}")
     return [name for name, _ in named], [source for _, source in named], pieces
@@ -116,17 +120,21 @@ def held_out(args: argparse.Namespace, run: Any) -> tuple[list[str], list[str], 
 def perplexities(args: argparse.Namespace) -> int:
     """Score whole files: print the table, write it, and the sums of each file if asked for."""
     from media.units import hop_of
+
+    runs, systems_of = open_systems(args)
     from networks.systems import by_file, figures
 
     rows, scores = [], []
-    for run, compared in zip(*open_systems(args)):
+    for run, compared in zip(runs, systems_of):
         names, sources, pieces = held_out(args, run)
         cut = len(pieces.pieces) - len({file for file, _ in pieces.pieces})
         if cut:
             log(f"{run.name}: files beyond {run.config['max_units']} units are read in pieces ({cut} cuts)")
+        hop_s = args.hop_s or hop_of(sources[pieces.pieces[0][0]])
+        if not hop_s:
+            log(f"{run.name}: no bits a second, as no settings.json says how long a unit lasts: give --hop-s")
         for system in compared:
             tallies = by_file(system, pieces)
-            hop_s = args.hop_s or hop_of(sources[next(iter(tallies))])
             kept = {"run": run.name, "model": system.model}
             rows.append({**kept, **figures([*tallies.values()], hop_s)})
             scores += [
@@ -196,9 +204,6 @@ def units_of_pairs(args: argparse.Namespace, gold: str, pairs: list[Any]) -> dic
 
 def accuracies(args: argparse.Namespace) -> int:
     """Score minimal pairs: print the accuracies, write every pair, every group, and what is handed in."""
-    from networks import pair_scores
-    from networks.systems import pieces_of
-
     gold, form, pairs, problems = read_pairs(args)
     sources = units_of_pairs(args, gold, pairs)
     lacking = [row["filename"] for pair in pairs for row in pair if row["filename"] not in sources]
@@ -210,6 +215,9 @@ def accuracies(args: argparse.Namespace) -> int:
             f"{gold}: {some(problems)}; wanted two members a pair with a file of units each: encode them, "
             "check --tokens-dir, or leave such pairs out by --skip-missing"
         )
+    from networks import pair_scores
+    from networks.systems import pieces_of
+
     each: list[dict[str, Any]] = []
     groups: list[dict[str, Any]] = []
     names = list(sources)
@@ -250,7 +258,6 @@ def some(names: list[str]) -> str:
 def main() -> int:
     """Evaluate; returns the exit status."""
     from media.units import UnitsError
-    from networks.checkpoints import CheckpointError
 
     args = parse_args()
     given = args.manifest or args.pairs or args.tokens_dir or args.runs[0]
@@ -258,7 +265,7 @@ def main() -> int:
     args.stem = os.path.join(make_folder(args.output), name)
     try:
         return accuracies(args) if args.pairs else perplexities(args)
-    except (UnitsError, CheckpointError) as error:
+    except UnitsError as error:
         raise CallError(str(error)) from error
 
 

@@ -43,17 +43,15 @@ class Tally(NamedTuple):
         """Return the sums with a piece more."""
         own, again = scored.own[1:], scored.again[1:]
         changed = scored.units[1:] != scored.units[:-1]
-        rest = np.log1p(-np.exp(again[changed].clip(max=-1e-12)))
-        more = (
-            len(scored.units),
-            -scored.own.sum(),
-            len(own),
-            int(changed.sum()),
-            -own[changed].sum(),
-            -(own[changed] - rest).sum(),
+        a_change = np.log1p(-np.exp(again[changed]).clip(max=1 - 1e-12))
+        return Tally(
+            self.units + len(scored.units),
+            self.nats - float(scored.own.sum()),
+            self.followers + len(own),
+            self.changes + int(changed.sum()),
+            self.change_nats - float(own[changed].sum()),
+            self.new_nats - float((own[changed] - a_change).sum()),
         )
-        return Tally(*(value + float(new) if index % 2 else value + new for index, (value, new) in
-                       enumerate(zip(self, more))))  # fmt: skip
 
 
 def by_network(model: Any, vocab_size: int, pieces: Units, device: str) -> Iterator[Scored]:

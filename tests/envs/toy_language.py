@@ -1,9 +1,9 @@
 """A small language spoken in units at 50 Hz: its exact entropy, corpora of it, and minimal pairs.
 
 Determiner, noun, any number of adverbs, verb: the determiner says the number (singular or plural), and the
-verb agrees over all that stands between. Words are 3 to 6 phones; a phone is one unit, repeated for 3 units on
-average; a pause stands between sentences. It is a hidden Markov model, so the probability of a sequence is
-that of the forward algorithm, over all ways of cutting it into words.
+verb agrees over all that stands between. Words are 3 to 6 phones; a phone is one unit, repeated for 3 units
+on average; a pause stands between sentences. It is a hidden Markov model, so the probability of a sequence
+is that of the forward algorithm, over all ways of cutting it into words.
 """
 
 from __future__ import annotations

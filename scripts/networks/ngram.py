@@ -48,15 +48,16 @@ class NGram(NamedTuple):
         """
         units = checked(units, self.vocab_size)
         targets = units if targets is None else checked(targets, self.vocab_size)
-        before = np.concatenate([[self.vocab_size], units[:-1]]) if len(units) else units
         found = self.tables[0].log_probability[targets]
-        context = before  # the place of the n - 1 units before, in their table; -1 where it is not there
-        for n, (shorter, table) in enumerate(zip(self.tables, self.tables[1:]), start=2):
-            at = places(table.keys, context, targets, self.vocab_size)
+        context = np.concatenate([[self.vocab_size], units[:-1]]) if len(units) else units
+        for shorter, table in zip(self.tables, self.tables[1:]):
+            # context: the place of the units before in the shorter table; -1 where they do not stand there
+            own = at = places(table.keys, context, units, self.vocab_size)
+            if targets is not units:
+                at = places(table.keys, context, targets, self.vocab_size)
             backed_off = found + np.where(context >= 0, shorter.log_backoff[context], 0.0)
             found = np.where(at >= 0, table.log_probability[at], backed_off)
-            if n < self.order:
-                context = places(table.keys, shifted(context), before, self.vocab_size)
+            context = shifted(own)
         return found
 
 
@@ -71,7 +72,7 @@ def places(keys: np.ndarray, context: np.ndarray, last: np.ndarray, vocab_size: 
 
 def shifted(places_of: np.ndarray) -> np.ndarray:
     """Return the places one position later; nothing stands before the first."""
-    return np.concatenate([[-1], places_of[:-1]]) if len(places_of) else places_of
+    return np.concatenate([np.full(1, -1, places_of.dtype), places_of[:-1]]) if len(places_of) else places_of
 
 
 def checked(units: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -96,13 +97,14 @@ def fit(sequences: Iterable[np.ndarray], vocab_size: int, order: int = 5) -> NGr
     Counts of the longest n-grams are occurrences, of shorter ones the number of distinct units seen before
     them, but occurrences where they stand at the start.
     """
-    begin = np.array([vocab_size])
-    parts = [part for units in sequences for part in (begin, checked(units, vocab_size))]
-    stream = np.concatenate(parts or [begin])
-    if len(stream) <= len(parts) // 2 or len(parts) == 0:
+    begin = np.array([vocab_size], np.int32)
+    parts = [begin]
+    for units in sequences:
+        parts += [checked(units, vocab_size).astype(np.int32), begin]
+    stream = np.concatenate(parts)
+    if (stream == vocab_size).all():
         raise ValueError("found no units to count, wanted some")
-    counted = _count(stream, vocab_size, order)
-    return _estimate(counted, vocab_size)
+    return _estimate(_count(stream, vocab_size, order), vocab_size)
 
 
 def _count(stream: np.ndarray, vocab_size: int, order: int) -> list[Counted]:
@@ -117,7 +119,8 @@ def _count(stream: np.ndarray, vocab_size: int, order: int) -> list[Counted]:
     for _ in range(order - 1):
         context = shifted(ends)
         valid = np.flatnonzero((context >= 0) & ~is_start)
-        keys, starts, place = _distinct(context[valid] * (vocab_size + 1) + stream[valid])
+        wanted = context[valid].astype(np.int64) * (vocab_size + 1) + stream[valid]
+        keys, starts, place = _distinct(wanted)
         one = valid[starts]  # a position where each n-gram ends
         counts = np.bincount(place, minlength=len(keys))
         suffixes = ends[one]
@@ -126,7 +129,7 @@ def _count(stream: np.ndarray, vocab_size: int, order: int) -> list[Counted]:
         found[-1] = below._replace(counts=np.where(at_start, below.counts, continued))
         at_start = at_start[context[one]]
         found.append(Counted(keys, counts, suffixes))
-        ends = np.full(len(stream), -1)
+        ends = np.full(len(stream), -1, np.int32)
         ends[valid] = place
     found[0].counts[vocab_size] = 0  # the start symbol is never predicted
     return found
@@ -137,8 +140,8 @@ def _distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     order = np.argsort(keys)
     in_order = keys[order]
     is_first = np.concatenate([[True], in_order[1:] != in_order[:-1]])[: len(keys)]
-    place = np.empty(len(keys), np.int64)
-    place[order] = np.cumsum(is_first) - 1
+    place = np.empty(len(keys), np.int32)
+    place[order] = np.cumsum(is_first, dtype=np.int32) - 1
     return in_order[is_first], order[is_first], place
 
 

@@ -217,8 +217,9 @@ def test_pairs_are_scored_by_sum_and_mean_and_handed_in(spoken: Path) -> None:
 
 
 def test_sentence_pairs_go_by_type(spoken: Path) -> None:
-    evaluate(spoken, run_of(spoken, "lstm"), "--pairs", "syntactic/dev/gold.csv", "--name", "s", "--ngram", "2",
-             "--tokens-dir", "syntactic/units", "--format", "babyslm-syntactic")  # fmt: skip
+    where = ["--pairs", "syntactic/dev/gold.csv", "--tokens-dir", "syntactic/units"]
+    more = ["--format", "babyslm-syntactic", "--name", "s", "--ngram", "2"]
+    evaluate(spoken, run_of(spoken, "lstm"), *where, *more)
     groups = [
         (row["model"], row["by"], row["value"], row["n"]) for row in table(spoken, "s_pairs_scores.csv")
     ]

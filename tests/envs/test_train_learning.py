@@ -12,12 +12,7 @@ import pytest
 import toy_language as toy
 import training_runs as runs
 
-from media import units
-
 SEED = 0  # benchmarks/lm_quality.py does the same over several
-FLAGS = ["--vocab-size", str(toy.PHONES), "--embedding-dim", "32", "--hidden-size", "128", "--num-layers", "1",
-         "--dropout", "0", "--batch-size", "16", "--learning-rate", "0.01", "--schedule", "cosine",
-         "--num-epochs", "10", "--save-steps", "500", "--log-steps", "50"]  # fmt: skip
 
 
 def evaluated(folder: Path, name: str, *flags: str) -> list[dict[str, str]]:
@@ -39,22 +34,15 @@ def evaluated(folder: Path, name: str, *flags: str) -> list[dict[str, str]]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, toy.Language]:
     """Return a folder with a corpus of the toy language and a run on it, and the language."""
     folder = tmp_path_factory.mktemp("language")
-    language = toy.write_corpus(folder, 1500, SEED)
-    runs.train(folder, *FLAGS)
+    language = toy.write_corpus(folder, toy.FILES, SEED)
+    runs.train(folder, *toy.RECIPE)
     return folder, language
-
-
-def true_nats(folder: Path, language: toy.Language) -> float:
-    """Return the language's own nats a unit on the held-out files."""
-    lines = map(json.loads, (runs.run_of(folder) / "files.json").read_text().splitlines())
-    held_out = [units.read(file["units_filepath"]) for file in lines if file["split"] == "valid"]
-    return -sum(map(language.log_probability, held_out)) / sum(map(len, held_out))
 
 
 def test_it_ends_near_the_entropy_and_beyond_a_five_gram(trained: tuple[Path, toy.Language]) -> None:
     folder, language = trained
     found = {row["model"]: row for row in evaluated(folder, "lm")}
-    true = true_nats(folder, language)
+    true = toy.true_nats(runs.run_of(folder), language)
     nats = {model: float(row["nats_per_unit"]) for model, row in found.items()}
     assert float(found["lstm"]["perplexity"]) < 0.9 * float(found["5-gram"]["perplexity"])
     assert float(found["5-gram"]["perplexity"]) < 0.5 * float(found["1-gram"]["perplexity"])

@@ -19,6 +19,12 @@ PHONES, PAUSE = 24, 0  # units 1..23 are phones
 STAY, STAY_PAUSE, MORE_ADVERBS = 2 / 3, 4 / 5, 0.4
 WORDS = {"noun": 24, "adverb": 8, "verb": 24}
 NUMBERS = ("singular", "plural")
+FILES = 1500  # a corpus that RECIPE learns from in less than a minute on one core
+RECIPE = [
+    *["--vocab-size", str(PHONES), "--embedding-dim", "32", "--hidden-size", "128", "--num-layers", "1"],
+    *["--dropout", "0", "--batch-size", "16", "--learning-rate", "0.01", "--schedule", "cosine"],
+    *["--num-epochs", "10", "--save-steps", "500", "--log-steps", "50"],
+]
 
 
 class Language:
@@ -114,6 +120,13 @@ def write_corpus(folder: Path, files: int, seed: int, mean: float = 100) -> Lang
             torch.save(torch.from_numpy(units.astype(np.int16)), folder / "units" / f"talk{number}.pt")
             print(json.dumps({"audio_filepath": f"/data/talk{number}.wav"}), file=manifest)
     return language
+
+
+def true_nats(run: Path, language: Language) -> float:
+    """Return the language's own nats a unit on the held-out files of a run."""
+    lines = map(json.loads, (run / "files.json").read_text().splitlines())
+    held_out = [torch.load(file["units_filepath"]).numpy() for file in lines if file["split"] == "valid"]
+    return -sum(map(language.log_probability, held_out)) / sum(map(len, held_out))
 
 
 def write_word_pairs(folder: Path, language: Language, seed: int, wrong: int = 2) -> None:

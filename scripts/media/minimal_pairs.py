@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 Row = dict[str, str]
@@ -107,7 +106,7 @@ def items_of(pairs: Sequence[Pair], outcomes: Sequence[float], form: str) -> lis
         first.setdefault(key, pair.right)
         voices.setdefault(key, {}).setdefault(pair.right["voice"], []).append(found)
     return [
-        Item(first[key][name], first[key], fmean(fmean(scores) for scores in of_voices.values()))
+        Item(first[key][name], first[key], _mean([_mean(scores) for scores in of_voices.values()]))
         for key, of_voices in voices.items()
     ]
 
@@ -139,9 +138,15 @@ def _grouped(items: Sequence[Item], by: str, value_of: Any) -> list[tuple[str, s
 
 
 def _row(by: str, value: str, items: Sequence[Item]) -> dict[str, Any]:
+    from statistics import stdev
+
     scores = [item.score for item in items]
     spread = stdev(scores) if len(scores) > 1 else math.nan
-    return {"by": by, "value": value, "n": len(scores), "score": fmean(scores), "std": spread}
+    return {"by": by, "value": value, "n": len(scores), "score": _mean(scores), "std": spread}
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return math.fsum(scores) / len(scores)
 
 
 def _band(frequency: str) -> str:

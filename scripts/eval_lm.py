@@ -76,14 +76,16 @@ def open_systems(args: argparse.Namespace) -> tuple[list[Any], list[list[Any]]]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     runs, found = [], []
-    counted: dict[str, list[Any]] = {}
+    counted: dict[tuple[str, int], list[Any]] = {}
     for path, listed in zip(paths, lists):
         files = [record for _, record in read_records(listed)]
         try:
             run = systems.open_run(path, files, device, write_aside)
         except CheckpointError as error:
             raise CallError(str(error)) from error
-        mark = run.config["files_sha256"]
+        mark = (training_files.digest(listed), run.config["vocab_size"])
+        if mark[0] != run.config["files_sha256"]:
+            raise CallError(f"{listed}: these are not the files that {path} was trained on; wanted its own")
         if mark not in counted:
             counted[mark] = systems.ngrams(run, args.ngram)
         runs.append(run)
@@ -255,14 +257,21 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def default_name(args: argparse.Namespace) -> str:
+    """Return the name of what is written: that of the data; of pairs, of the two folders they lie in."""
+    if args.pairs:
+        folder = args.pairs if os.path.isdir(args.pairs) else os.path.dirname(args.pairs)
+        return "_".join(part for part in os.path.abspath(folder).split(os.sep)[-2:] if part)
+    given = args.manifest or args.tokens_dir or args.runs[0]
+    return os.path.splitext(os.path.basename(os.path.abspath(given)))[0]
+
+
 def main() -> int:
     """Evaluate; returns the exit status."""
     from media.units import UnitsError
 
     args = parse_args()
-    given = args.manifest or args.pairs or args.tokens_dir or args.runs[0]
-    name = args.name or os.path.splitext(os.path.basename(os.path.abspath(given)))[0]
-    args.stem = os.path.join(make_folder(args.output), name)
+    args.stem = os.path.join(make_folder(args.output), args.name or default_name(args))
     try:
         return accuracies(args) if args.pairs else perplexities(args)
     except UnitsError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from amela.errors import CallError
+from amela.files import StrPath
 from amela.log import log, printable
 from amela.manifest import Record, read_records, record_key, write_manifest
 from amela.tables import read_table
@@ -80,13 +81,17 @@ def facts(folder: Path, files: list[Record]) -> dict[str, Any]:
         split: sum(file["unit_count"] for file in files if file["split"] == split)
         for split in ("train", "valid")
     }
-    mark = hashlib.sha256((folder / FILES).read_bytes()).hexdigest()
     return {
         "files": len(files),
-        "files_sha256": mark,
+        "files_sha256": digest(folder / FILES),
         "train_units": sizes["train"],
         "valid_units": sizes["valid"],
     }
+
+
+def digest(path: StrPath) -> str:
+    """Return the hash of a run's files.json, as its config holds it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def with_units(

@@ -227,7 +227,10 @@ def pack(sources: Sequence[str], cache: str, write_aside: Callable[..., Any]) ->
     mark = hashlib.sha256()
     for source in sources:
         path = source.partition(ROW)[0]
-        known = os.stat(path)
+        try:
+            known = os.stat(path)
+        except OSError as error:
+            raise UnitsError(f"{path}: {error.strerror}; wanted the units that the run began with") from error
         mark.update(f"{source}\n{known.st_size} {known.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     name = os.path.join(cache, f"units-{mark.hexdigest()[:16]}")
     if not os.path.exists(f"{name}.npy"):

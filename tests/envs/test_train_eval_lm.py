@@ -194,19 +194,21 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pairs_are_scored_by_sum_and_mean_and_handed_in(spoken: Path) -> None:
     done = evaluate(spoken, run_of(spoken, "lstm"), "--pairs", "lexical/dev", "--tokens-dir", "lexical/units")
     assert "babyslm-lexical, 192 pairs, 192 of them with units, 0 problems" in done.stdout
-    pairs = table(spoken, "dev_pairs.csv")
+    pairs = table(spoken, "lexical_dev_pairs.csv")
     assert len(pairs) == 3 * 192
     for row in pairs:
         for pooling in ("sum", "mean"):
             right, wrong = float(row[f"right_{pooling}"]), float(row[f"wrong_{pooling}"])
             assert float(row[f"score_{pooling}"]) == (0.5 if right == wrong else right > wrong)
-    groups = {(row["model"], row["by"], row["value"]): row for row in table(spoken, "dev_pairs_scores.csv")}
+    groups = {
+        (row["model"], row["by"], row["value"]): row for row in table(spoken, "lexical_dev_pairs_scores.csv")
+    }
     five = [float(row["score_sum"]) for row in pairs if row["model"] == "5-gram"]
     # each word has as many non-words and voices as any other here: the mean of means is the mean
     assert float(groups["5-gram", "all", ""]["sum"]) == pytest.approx(np.mean(five))
     assert float(groups["5-gram", "all", ""]["sum"]) > 0.7
     assert {"1-4", "5-19", "20-99"} == {key[2] for key in groups if key[1] == "frequency"}
-    (path,) = (spoken / "output" / "dev_pairs").glob("*_5-gram_mean/lexical/dev.txt")
+    (path,) = (spoken / "output" / "lexical_dev_pairs").glob("*_5-gram_mean/lexical/dev.txt")
     handed = dict(line.split(" ") for line in path.read_text().splitlines())
     names = {row["right"] for row in pairs} | {row["wrong"] for row in pairs}
     assert handed.keys() == names
@@ -243,7 +245,7 @@ def test_missing_and_empty_members_are_named_and_counted(spoken: Path, tmp_path:
     assert "--skip-missing" in told
     done = evaluate(folder, *words, "--skip-missing")
     assert "191 pairs, 189 of them with units, 3 problems" in done.stdout
-    rows = table(folder, "dev_pairs.csv")
+    rows = table(folder, "lexical_dev_pairs.csv")
     assert [row["error"] for row in rows if row["error"]] == [
         "95 v2: found 1 correct and 0 incorrect", "no units for p0-1-v1", "no units for p3-0-v2"
     ]  # fmt: skip
@@ -270,6 +272,13 @@ def test_bad_calls_and_bad_files_are_named(corpus: Path) -> None:
     (corpus / "units" / "talk5.pt").unlink()
     told = evaluate(corpus, run, "--tokens-dir", "units", "--manifest", "corpus.json", ok=2).stderr
     assert "no units for 1 of 60 records (/data/talk5.wav)" in told
+    with pytest.raises(units.UnitsError, match=r"gone\.pt: No such file"):
+        units.pack([str(corpus / "gone.pt")], str(corpus), open)
+    files = run / "files.json"
+    lines = files.read_text()
+    files.write_text(lines.replace("train", "valid", 1))
+    assert "not the files that" in evaluate(corpus, run, ok=2).stderr
+    files.write_text(lines)
     path = run / "best.pt"
     path.write_bytes(path.read_bytes()[:-200])
     assert "found no whole checkpoint" in evaluate(corpus, run, ok=2).stderr

@@ -55,6 +55,22 @@ def test_babyslm_averages_over_non_words_then_voices_then_words() -> None:
     }
 
 
+def test_bands_of_frequency_begin_where_zerospeechs_do() -> None:
+    """[0, 1), [1, 5), [5, 20), [20, 100) and above."""
+    edges = ["0", "1", "4", "5", "19", "20", "99", "100", "oov"]
+    items = [minimal_pairs.Item(text, {"frequency": text, "length": "1"}, 1.0) for text in edges]
+    rows = minimal_pairs.tables(items, "swuggy")
+    found = {row["value"]: row["n"] for row in rows if row["by"] == "frequency"}
+    assert found == {
+        "0 (not in training)": 1,
+        "1-4": 2,
+        "5-19": 2,
+        "20-99": 2,
+        "100 and more": 1,
+        "unknown": 1,
+    }
+
+
 def test_zerospeech_averages_over_voices_then_ids() -> None:
     """id 1: (1 + 1) / 2, id 2: 0, id 3: 0."""
     assert minimal_pairs.format_of(BABY[:2] + BABY[4:], None) == "swuggy"

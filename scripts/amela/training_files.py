@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from amela.errors import CallError
+from amela.files import StrPath
 from amela.log import log, printable
 from amela.manifest import Record, read_records, record_key, write_manifest
 from amela.tables import read_table
@@ -51,7 +52,7 @@ def choose_files(
     path = folder / FILES
     if path.exists():
         return [record for _, record in read_records(path)]
-    rows = _with_units(manifest, find, settings["skip_missing"])
+    rows = with_units(manifest, find, settings["skip_missing"])
     told = [_number(record.get("unit_count")) for _, record, _ in rows]
     counts = count([source for _, _, source in rows], told)
     empty = [key for (key, _, _), units in zip(rows, counts) if not units]
@@ -80,18 +81,25 @@ def facts(folder: Path, files: list[Record]) -> dict[str, Any]:
         split: sum(file["unit_count"] for file in files if file["split"] == split)
         for split in ("train", "valid")
     }
-    mark = hashlib.sha256((folder / FILES).read_bytes()).hexdigest()
     return {
         "files": len(files),
-        "files_sha256": mark,
+        "files_sha256": digest(folder / FILES),
         "train_units": sizes["train"],
         "valid_units": sizes["valid"],
     }
 
 
-def _with_units(
+def digest(path: StrPath) -> str:
+    """Return the hash of a run's files.json, as its config holds it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def with_units(
     manifest: str, find: Callable[[Record, str], str | None], skip_missing: bool
 ) -> list[tuple[str, Record, str]]:
+    """Return (key, record, source of its units) of each record; CallError names those without, or with the
+    same.
+    """
     rows, missing, problems = [], [], []
     owner: dict[str, str] = {}
     for key, record in read_rows(manifest):

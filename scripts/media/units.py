@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Callable, NamedTuple
 
 SHOWN = 5  # names in an error; more only fill the screen
+SETTINGS = "settings.json"  # of encode.py
 ROW = "#row="  # PART.parquet#row=12: the 13th row of a part
 
 
@@ -82,10 +83,18 @@ class UnitFolder:
         row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
         return None if row is None else f"{part}{ROW}{row}"
 
+    def all(self) -> list[tuple[str, str]]:
+        """Return (name, source) of all units: the path below the folder, or file_id; sorted."""
+        found: dict[str, str] = {}
+        for name, sources in self._names().items():
+            for source in sources:
+                found[source] = name if ROW in source else self._relative(source)
+        return sorted((name, source) for source, name in found.items())
+
     def vocabulary(self) -> int | None:
         """Return the number of units that settings.json of encode.py says, None where there is none."""
         try:
-            with open(os.path.join(self.folder, "settings.json"), encoding="utf-8") as file:
+            with open(os.path.join(self.folder, SETTINGS), encoding="utf-8") as file:
                 return int(json.load(file)["vocabulary"])
         except FileNotFoundError:
             return None
@@ -109,6 +118,24 @@ class UnitFolder:
                 for row, name in enumerate(_column(part, "file_id")):
                     self._by_name.setdefault(str(name), []).append(f"{part}{ROW}{row}")
         return self._by_name
+
+
+def hop_of(source: str) -> float | None:
+    """Return the seconds from one unit of a source to the next, by the nearest settings.json above it.
+
+    None where there is none, or where units were deduplicated, as these last differently long.
+    """
+    folder = os.path.dirname(os.path.realpath(source.partition(ROW)[0]))
+    while not os.path.exists(os.path.join(folder, SETTINGS)):
+        folder, below = os.path.dirname(folder), folder
+        if folder == below:
+            return None
+    try:
+        with open(os.path.join(folder, SETTINGS), encoding="utf-8") as file:
+            settings = json.load(file)
+        return None if settings.get("dedup") else float(settings["hop_s"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _below(folder: str) -> Iterable[str]:
@@ -171,6 +198,15 @@ def _read_row(part: str, row: int) -> Any:
     return np.asarray(_part[part][row], np.int64)
 
 
+def check_range(name: str, smallest: int, largest: int, vocab_size: int) -> None:
+    """Raise UnitsError where the units of a source are not all of the vocabulary."""
+    if not 0 <= smallest <= largest < vocab_size:
+        raise UnitsError(
+            f"{name}: found units {smallest} to {largest}, wanted 0 to {vocab_size - 1}, as the model's "
+            "--vocab-size says: give units of one vocabulary, and their size when a run begins"
+        )
+
+
 class Counts(NamedTuple):
     """What is known of each source: (sources,) int64 arrays; smallest and largest are 0 where it is empty."""
 
@@ -191,7 +227,10 @@ def pack(sources: Sequence[str], cache: str, write_aside: Callable[..., Any]) ->
     mark = hashlib.sha256()
     for source in sources:
         path = source.partition(ROW)[0]
-        known = os.stat(path)
+        try:
+            known = os.stat(path)
+        except OSError as error:
+            raise UnitsError(f"{path}: {error.strerror}; wanted the units that the run began with") from error
         mark.update(f"{source}\n{known.st_size} {known.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     name = os.path.join(cache, f"units-{mark.hexdigest()[:16]}")
     if not os.path.exists(f"{name}.npy"):

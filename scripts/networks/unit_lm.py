@@ -136,9 +136,11 @@ def build(config: dict[str, Any]) -> LstmLM | GptLM:
 
 def load(path: str, device: str = "cpu") -> tuple[LstmLM | GptLM, dict[str, Any]]:
     """Return (model in evaluation mode, its config) of a best.pt; ValueError where the file is not whole."""
-    from networks.checkpoints import read
+    from networks.checkpoints import CheckpointError, read
 
     saved = read(path, device)
+    if not isinstance(saved, dict) or not {"config", "model"} <= saved.keys():
+        raise CheckpointError(f"{path}: found no model with its config; wanted a best.pt of train_lstm.py")
     model = build(saved["config"])
     model.load_state_dict(saved["model"])
     return model.to(device).eval(), saved["config"]

@@ -98,7 +98,7 @@ class Source:
             else units.counts_of(map(units.read, names))
         )
         for name, smallest, largest in zip(names, known.smallest, known.largest):
-            self._check(name, int(smallest), int(largest))
+            units.check_range(name, int(smallest), int(largest), self.vocab_size)
         return known.counts
 
     def parts(self, files: list[dict[str, Any]], max_units: int) -> tuple[Units, Units]:
@@ -125,17 +125,10 @@ class Source:
             found = units.read(names[file])
             if len(found) != counts[file]:
                 self._changed(names[file], len(found), int(counts[file]))
-            self._check(names[file], int(found.min()), int(found.max()))
+            units.check_range(names[file], int(found.min()), int(found.max()), self.vocab_size)
             return found
 
         return read
-
-    def _check(self, name: str, smallest: int, largest: int) -> None:
-        if not 0 <= smallest <= largest < self.vocab_size:
-            raise UnitsError(
-                f"{name}: found units {smallest} to {largest}, wanted 0 to {self.vocab_size - 1}: give the "
-                "--vocab-size of these units, and a folder of one vocabulary"
-            )
 
     def _changed(self, name: str, found: int, wanted: int) -> None:
         raise UnitsError(

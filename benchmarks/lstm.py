@@ -134,30 +134,31 @@ def speed(args: argparse.Namespace) -> None:
                 way: lambda work=work: time_call(work.run) for way, work in works.items()
             }
             found = compare(cases, args.rounds)
-        rates = {way: works[way].tokens / run.wall_s for way, run in found.items()}
-        first = next(iter(rates.values()))
-        rows = [
-            [
-                way,
-                f"{works[way].padding:.1%}",
-                f"{rate:,.0f}",
-                f"{rate / first:.2f}",
-                *peak(args, works[way], rate),
-            ]
-            for way, rate in rates.items()
-        ]
+        rows = [rates(args, works, found, way) for way in WAYS]
         where = torch.cuda.get_device_name() if device.type == "cuda" else f"{args.threads} thread(s)"
         title = (
             f"E{size[0]}/H{size[1]}, 2 layers, {size[2]} sequences a batch, {where}, median of {args.rounds}"
         )
-        columns = ["batches", "padding", "units/s", "times the first"]
+        columns = ["batches", "padding", "units/s", "units/CPU s", "times the first: wall", "CPU"]
         print_table(title, [*columns, "share of peak"] if args.peak_tflops else columns, rows)
         print_agreement(works, device)
 
 
-def peak(args: argparse.Namespace, work: Work, rate: float) -> list[str]:
-    """Return the share of the device's peak that does useful work, where that is known."""
-    return [f"{rate * work.flops_a_token() / (args.peak_tflops * 1e12):.1%}"] if args.peak_tflops else []
+def rates(args: argparse.Namespace, works: dict[str, Work], found: dict[str, Run], way: str) -> list[str]:
+    """Return a row of the table, with the share of the peak that does useful work where that is known."""
+    by_wall, by_cpu = ({name: works[name].tokens / seconds(run) for name, run in found.items()}
+                       for seconds in (lambda run: run.wall_s, lambda run: run.cpu_s))  # fmt: skip
+    first = next(iter(WAYS))
+    share = by_wall[way] * works[way].flops_a_token() / (args.peak_tflops * 1e12) if args.peak_tflops else 0.0
+    return [
+        way,
+        f"{works[way].padding:.1%}",
+        f"{by_wall[way]:,.0f}",
+        f"{by_cpu[way]:,.0f}",
+        f"{by_wall[way] / by_wall[first]:.2f}",
+        f"{by_cpu[way] / by_cpu[first]:.2f}",
+        *([f"{share:.1%}"] if share else []),
+    ]
 
 
 def print_agreement(works: dict[str, Work], device: Any) -> None:

@@ -5,7 +5,7 @@
 
 speed: optimizer steps of the real loop over two batches of each way to batch, lengths log-normal (mean 250,
 longest 1100), 2001 symbols. Padding is the share of what the LSTM computes that is no unit. Losses of one
-batch are held against each other. Packed sequences of the larger model take minutes a batch on a CPU: one run.
+batch are held against each other. Packed sequences of the larger model take minutes on a CPU: one run.
 On a GPU they are cuDNN's own, and --peak-tflops (of the numbers used) gives the share of the peak.
 """
 

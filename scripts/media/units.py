@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Callable, NamedTuple
 
 SHOWN = 5  # names in an error; more only fill the screen
 SETTINGS = "settings.json"  # of encode.py
+PARTS = 64  # kept in memory while single rows are read: some 20 MB
 ROW = "#row="  # PART.parquet#row=12: the 13th row of a part
 
 
@@ -38,6 +40,7 @@ class UnitFolder:
             raise UnitsError(f"{folder}: no such folder; wanted one of units, as encode.py makes it")
         self._by_name: dict[str, list[str]] | None = None
         self._rows: dict[str, dict[str, int]] = {}  # by part and file_id
+        self._below: dict[str, bool] = {}  # by folder
 
     def find(self, record: dict[str, Any], key: str) -> str | None:
         """Return the source of a record's units, None where there is none; UnitsError where it could be
@@ -67,19 +70,26 @@ class UnitFolder:
 
     def _given(self, path: str) -> str | None:
         """Return a `units_filepath` that exists; units of another folder may be those of another encoder."""
-        if os.path.relpath(os.path.realpath(path), self.folder).startswith(".."):
+        if not self._is_below(os.path.dirname(path)):
             raise UnitsError(
                 f"{path}: `units_filepath` is not below {self.folder}; wanted units of one folder, as others "
                 "may have another vocabulary"
             )
         return path if os.path.exists(path) else None
 
+    def _is_below(self, folder: str) -> bool:
+        """Tell whether a folder lies in this one; remembered, as asking costs several looks at the disk."""
+        if folder not in self._below:
+            self._below[folder] = not os.path.relpath(os.path.realpath(folder), self.folder).startswith("..")
+        return self._below[folder]
+
     def _row(self, part: str, names: list[str]) -> str | None:
         """Return the row of a part that has one of the names; other parts are not asked: attempts that died
         leave some.
         """
         if part not in self._rows:
-            self._rows[part] = {str(name): row for row, name in enumerate(_column(part, "file_id"))}
+            ids = _column(part, "file_id").to_pylist()
+            self._rows[part] = {str(name): row for row, name in enumerate(ids)}
         row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
         return None if row is None else f"{part}{ROW}{row}"
 
@@ -115,7 +125,7 @@ class UnitFolder:
             for part in sorted(
                 glob.glob(os.path.join(glob.escape(self.folder), "**", "*.parquet"), recursive=True)
             ):
-                for row, name in enumerate(_column(part, "file_id")):
+                for row, name in enumerate(_column(part, "file_id").to_pylist()):
                     self._by_name.setdefault(str(name), []).append(f"{part}{ROW}{row}")
         return self._by_name
 
@@ -147,12 +157,13 @@ def _mirrors(path: str, relative: str) -> bool:
     return path == relative or path.endswith(os.sep + relative)
 
 
-def _column(part: str, name: str) -> list[Any]:
+def _column(part: str, name: str) -> Any:
+    """Return a column of a part, of pyarrow; UnitsError where there is none."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        return pa.parquet.read_table(part, columns=[name])[name].to_pylist()
+        return pa.parquet.read_table(part, columns=[name])[name]
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         raise UnitsError(f"{part}: no Parquet file with a column {name!r}: {error}") from error
 
@@ -185,17 +196,16 @@ def _read_pt(path: str) -> Any:
     return units.numpy()
 
 
-_part: dict[str, Any] = {}  # the units of the part read last: rows are asked for one after the other
-
-
 def _read_row(part: str, row: int) -> Any:
-    import numpy as np
+    values, ends = _rows(part)
+    return values[ends[row] : ends[row + 1]]
 
-    if part not in _part:
-        units = _column(part, "units")
-        _part.clear()
-        _part[part] = units
-    return np.asarray(_part[part][row], np.int64)
+
+@lru_cache(maxsize=PARTS)
+def _rows(part: str) -> tuple[Any, Any]:
+    """Return the units of all rows of a part, and where each begins and ends among them."""
+    rows = _column(part, "units").combine_chunks()
+    return rows.values.to_numpy(zero_copy_only=False), rows.offsets.to_numpy()
 
 
 def check_range(name: str, smallest: int, largest: int, vocab_size: int) -> None:

@@ -1,5 +1,5 @@
-"""The vocoder `griffinlim`: exact lengths, pieces without seams, the spectra of the codebook; and the whole way
-fit_kmeans.py → encode.py → sts.py → synthesize.py on speech.
+"""The vocoder `griffinlim`: exact lengths, pieces without seams, the spectra of the codebook; and the whole
+way fit_kmeans.py → encode.py → sts.py → synthesize.py on speech.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     envs/.built/units/bin/python benchmarks/units.py [--sts envs/.built/sts/bin/python] [--rounds 3]
 
 HuBERT base, 12 layers of 768, and 2000 centres. The transformers loop runs the whole model, keeps all
-layers and takes one, as scripts on the web do; fairseq (0.12.2, environment `sts`, torch 1.12) stops after the layer.
+layers and takes one, as scripts on the web do; fairseq (0.12.2, environment `sts`) stops after the layer.
 Each program is a process of its own that stays alive; every case runs once a round. × real time by wall; the
 figures of one thread are those of a core.
 """

@@ -140,7 +140,7 @@ def write(args: argparse.Namespace, source: Any, table: Any, sampled: dict[str, 
     }  # fmt: skip
     path = args.output.removesuffix(".npz") + ".json"
     with write_aside(path) as file:
-        file.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        json.dump(described, file, indent=1, ensure_ascii=False)
     again = sum(map(len, fitted.reseeded.values()))
     log(f"{args.output}: {args.clusters} units of {described['hours']:.3g} h, perplexity of their use "
         f"{described['perplexity']:.1f}, {again} empty ones seeded again; more in {path}")  # fmt: skip

@@ -25,6 +25,7 @@ from networks.vocoder import spelt_out
 from networks.weights import WeightsError
 
 HOP = 80  # samples from one frame of the synthesis to the next
+FFT = 512
 ITERATIONS = 4
 CONTEXT = 40  # frames on each side of a piece: more than the iterations reach, 2 · 400 / 80 each way a time
 PIECE = 4000  # frames, 20 s
@@ -56,16 +57,17 @@ class GriffinLim:
         self.device = prepare_device(device)
         self.hop, self.vocabulary = round(hop), len(book.log_mels)
         bank = mel_bank(N_MELS, MEL_FFT, 0, SAMPLE_RATE / 2)
-        bins_hz = torch.arange(MEL_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / MEL_FFT
-        centres_hz = bank @ bins_hz / bank.sum(1)
+        centres_hz = bank @ bins_of(MEL_FFT) / bank.sum(1)
+        bins_hz = bins_of(FFT)
         levels = torch.from_numpy(book.log_mels).double()
         low, high = (centres_hz > 100) & (centres_hz < 1000), centres_hz > 3000
         tilt = levels[:, low].mean(1) - levels[:, high].mean(1)
         spectra = (levels - bank.sum(1).log() + EULER) @ between(centres_hz, bins_hz)  # log power a bin
-        self.window = torch.hann_window(WINDOW, dtype=torch.float64).to(self.device)
-        self.spectra = spectra.to(self.device)
-        self.voices = torch.sigmoid((tilt - TILT) / TILT_WIDTH).to(self.device)
-        self.noisy = torch.sigmoid((bins_hz - VOICED_HZ) / 300)[:, None].to(self.device)  # share of noise
+        self.window = torch.hann_window(WINDOW).to(self.device)
+        self.spectra = spectra.float().to(self.device)
+        self.voices = torch.sigmoid((tilt - TILT) / TILT_WIDTH).float().to(self.device)
+        noisy = torch.sigmoid((bins_hz - VOICED_HZ) / 300)  # share of noise
+        self.noisy = noisy[:, None].float().to(self.device)
 
     @torch.inference_mode()
     def speak(self, units: np.ndarray, durations: np.ndarray | None = None) -> Iterator[np.ndarray]:
@@ -76,26 +78,23 @@ class GriffinLim:
             first, end = max(0, start - CONTEXT), min(start + PIECE, frames)
             samples = self._piece(units, first, min(frames, end + CONTEXT))
             wanted = samples[(start - first) * HOP : (end - first) * HOP]
-            yield wanted.clamp(-LOUDEST, LOUDEST).float().cpu().numpy()
+            yield wanted.clamp(-LOUDEST, LOUDEST).cpu().numpy()
 
     def _piece(self, units: np.ndarray, first: int, last: int) -> torch.Tensor:
-        """Return the samples of the synthesis frames first … last, float64."""
+        """Return the samples (float32) of the synthesis frames first … last."""
         length = (last - first) * HOP
         spectra, voice = self._at_frames(units, first, last)
-        excited = self._excitation(voice, first * HOP, length)
-        loudness = excited.abs() / self.window.square().sum().sqrt()
-        target = (spectra / 2).exp() * loudness
-        found = torch.polar(target, excited.angle())
+        found = self._excitation(voice, first * HOP, length)
+        target = (spectra / 2).exp() * found.abs() / self.window.square().sum().sqrt()
         for _ in range(ITERATIONS):
-            agreed = self._analyse(self._overlap(found, length))
-            found = torch.polar(target, agreed.angle())
-        return self._overlap(found, length)
+            found = self._analyse(self._overlap(with_level(found, target), length))
+        return self._overlap(with_level(found, target), length)
 
     def _at_frames(self, units: np.ndarray, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log power (bins, frames) and voice (frames,) from 0 to 1, between the centres of units."""
         at = torch.arange(first, last + 1, dtype=torch.float64) * HOP / self.hop - 0.5
         at = at.clamp(0, len(units) - 1).to(self.device)
-        share, before = at.frac(), at.long()
+        share, before = at.frac().float(), at.long()
         after = (before + 1).clamp(max=len(units) - 1)
         known = torch.from_numpy(units.astype(np.int64)).to(self.device)
         left, right = known[before], known[after]
@@ -106,20 +105,29 @@ class GriffinLim:
         """Return the spectra (bins, frames) of pulses and noise, of power 1 a sample: as much of pulses below
         VOICED_HZ as the frames (frames,) are voice.
         """
-        share = torch.nn.functional.interpolate(
-            voice[None, None], size=(len(voice) - 1) * HOP + 1, mode="linear", align_corners=True
-        )[0, 0, :length]
-        noise = torch.from_numpy(noise_at(start, length)).to(self.device)
-        pulses = torch.from_numpy(pulses_at(start, length)).to(self.device)
+        later = torch.arange(HOP, device=self.device) / HOP
+        share = (voice[:-1, None] * (1 - later) + voice[1:, None] * later).flatten()
+        noise = torch.from_numpy(noise_at(start, length)).float().to(self.device)
+        pulses = torch.from_numpy(pulses_at(start, length)).float().to(self.device)
         voiced = self._analyse(pulses * share.sqrt() + noise * (1 - share).sqrt())
         return voiced * (1 - self.noisy).sqrt() + self._analyse(noise) * self.noisy.sqrt()
 
     def _analyse(self, samples: torch.Tensor) -> torch.Tensor:
         shape = {"hop_length": HOP, "win_length": WINDOW, "window": self.window}
-        return torch.stft(samples, MEL_FFT, **shape, pad_mode="constant", return_complex=True)
+        return torch.stft(samples, FFT, **shape, pad_mode="constant", return_complex=True)
 
     def _overlap(self, spectra: torch.Tensor, length: int) -> torch.Tensor:
-        return torch.istft(spectra, MEL_FFT, HOP, WINDOW, self.window, length=length)
+        return torch.istft(spectra, FFT, HOP, WINDOW, self.window, length=length)
+
+
+def bins_of(fft: int) -> torch.Tensor:
+    """Return the frequencies (fft // 2 + 1,) in Hz of a transform's bins."""
+    return torch.arange(fft // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / fft
+
+
+def with_level(spectra: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Return complex spectra with their phases and another level, of the same shape."""
+    return spectra * (level / spectra.abs().clamp(min=1e-20))
 
 
 def between(known: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

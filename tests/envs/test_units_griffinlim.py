@@ -81,6 +81,7 @@ def test_the_sound_has_the_spectra_of_the_codebook(tmp_path: Path) -> None:
         found = log_mels(samples, 160, 400, 190)[10:].mean(0).numpy()
         heard = wanted[unit] > wanted[unit].max() - 7
         assert np.abs(found - wanted[unit])[heard].mean() < 0.6, unit  # nats, 2.6 dB
+    assert abs((found - wanted[3])[heard].mean()) < 0.15  # noise is as loud as it was
     silent = spoken(vocoder, np.full(200, 4))
     assert np.abs(silent).max() < 1e-3 < np.abs(samples).max()
 

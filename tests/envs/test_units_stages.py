@@ -78,10 +78,10 @@ def models_without_weights(folder: Path) -> list[str]:
 
     chance = np.random.default_rng(4)
     made_of = {"encoder": "mfcc", "encoder_revision": "mfcc-1", "layer": None, "hop_s": 0.01}
-    book = Codebook(chance.normal(0, 10, (UNITS, 39)).astype(np.float32),
-                    chance.normal(-3, 1, (UNITS, 80)).astype(np.float32), np.ones(UNITS, int), made_of)  # fmt: skip
+    centers, log_mels = chance.normal(0, 10, (UNITS, 39)), chance.normal(-3, 1, (UNITS, 80))
+    arrays = centers.astype(np.float32), log_mels.astype(np.float32), np.ones(UNITS, int)
     with open(folder / "mfcc.npz", "wb") as file:
-        write_codebook(file, book)
+        write_codebook(file, Codebook(*arrays, made_of))
     return [
         "--encoder",
         "mfcc",

@@ -26,6 +26,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 import encode  # noqa: E402
 import networks.encoder  # noqa: E402
+import networks.griffinlim  # noqa: E402
 import networks.vocoder  # noqa: E402, F401 (loaded once: tasks are forks)
 import sts  # noqa: E402
 
@@ -70,6 +71,28 @@ def models(stage: str, folder: Path) -> list[str]:
     ]
     flags += ["--device", "cpu", "--max-error-rate", "1"]
     return flags if stage == "encode" else [*flags, "--vocoder", str(make_vocoder(folder / "voice", UNITS))]
+
+
+def models_without_weights(folder: Path) -> list[str]:
+    """The flags of the encoder mfcc and the vocoder griffinlim, with a codebook of random centres."""
+    from networks.codebook import Codebook, write_codebook
+
+    chance = np.random.default_rng(4)
+    made_of = {"encoder": "mfcc", "encoder_revision": "mfcc-1", "layer": None, "hop_s": 0.01}
+    centers, log_mels = chance.normal(0, 10, (UNITS, 39)), chance.normal(-3, 1, (UNITS, 80))
+    arrays = centers.astype(np.float32), log_mels.astype(np.float32), np.ones(UNITS, int)
+    with open(folder / "mfcc.npz", "wb") as file:
+        write_codebook(file, Codebook(*arrays, made_of))
+    return [
+        "--encoder",
+        "mfcc",
+        "--kmeans",
+        str(folder / "mfcc.npz"),
+        "--device",
+        "cpu",
+        "--max-error-rate",
+        "1",
+    ]
 
 
 def run(name: str, *arguments: object, status: int = 0) -> str:
@@ -276,13 +299,19 @@ def harmed_array(argv: list, main, size: int, rng: random.Random, log: Path, har
         os.sched_yield()
 
 
-@pytest.mark.parametrize("stage", ["encode", "sts"])
-def test_killed_and_resized_runs_make_the_same_bytes_and_files(stage: str, here: Path) -> None:
-    argv = ["corpus.json", *(["corpus"] if stage == "sts" else []), *models(stage, here), "--workers", 1]
+@pytest.mark.parametrize(
+    ("stage", "encoder", "rounds"),
+    [("encode", "bn", ROUNDS), ("sts", "bn", ROUNDS), ("sts", "mfcc", ROUNDS // 4)],
+)
+def test_killed_and_resized_runs_make_the_same_bytes_and_files(
+    stage: str, encoder: str, rounds: int, here: Path
+) -> None:
+    flags = models_without_weights(here) if encoder == "mfcc" else models(stage, here)
+    argv = ["corpus.json", *(["corpus"] if stage == "sts" else []), *flags, "--workers", 1]
     expected, files = uninterrupted(stage, argv, here)
     main = {"encode": encode.main, "sts": sts.main}[stage]
     log = here / "log"
-    for seed in range(ROUNDS):
+    for seed in range(max(1, rounds)):
         rng = random.Random(seed)
         for size in rng.sample([1, 3, 5, 8], rng.randrange(1, 3)):
             harmed_array([*argv, "--force"], main, size, rng, log, harm=True)

@@ -82,15 +82,32 @@ class UnitFolder:
         row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
         return None if row is None else f"{part}{ROW}{row}"
 
-    def vocabulary(self) -> int | None:
-        """Return the number of units that settings.json of encode.py says, None where there is none."""
+    def settings(self) -> dict[str, Any]:
+        """Return what settings.json of encode.py says, {} where there is none."""
         try:
             with open(os.path.join(self.folder, "settings.json"), encoding="utf-8") as file:
-                return int(json.load(file)["vocabulary"])
+                return dict(json.load(file))
         except FileNotFoundError:
-            return None
+            return {}
+        except (ValueError, TypeError) as error:
+            raise UnitsError(f"{self.folder}/settings.json: no object of settings ({error})") from error
+
+    def vocabulary(self) -> int | None:
+        """Return the number of units that settings.json says, None where there is none."""
+        settings = self.settings()
+        try:
+            return int(settings["vocabulary"]) if settings else None
         except (ValueError, KeyError, TypeError) as error:
             raise UnitsError(f"{self.folder}/settings.json: no `vocabulary` in it ({error})") from error
+
+    def durations(self, source: str) -> Any:
+        """Return how many frames each unit of a source lasts (units,), as encode.py --dedup writes it."""
+        path, is_row, row = source.partition(ROW)
+        if is_row:
+            return _read_row(path, int(row), "durations")
+        return read(
+            os.path.join(f"{self.folder}_durations", os.path.relpath(os.path.realpath(path), self.folder))
+        )
 
     def _relative(self, source: str) -> str:
         return os.path.splitext(os.path.relpath(source, self.folder))[0]
@@ -158,17 +175,18 @@ def _read_pt(path: str) -> Any:
     return units.numpy()
 
 
-_part: dict[str, Any] = {}  # the units of the part read last: rows are asked for one after the other
+_part: dict[tuple[str, str], Any] = {}  # columns of the part read last: rows are asked for in turn
 
 
-def _read_row(part: str, row: int) -> Any:
+def _read_row(part: str, row: int, column: str = "units") -> Any:
     import numpy as np
 
-    if part not in _part:
-        units = _column(part, "units")
-        _part.clear()
-        _part[part] = units
-    return np.asarray(_part[part][row], np.int64)
+    if (part, column) not in _part:
+        values = _column(part, column)
+        for other in [key for key in _part if key[0] != part]:
+            del _part[other]
+        _part[part, column] = values
+    return np.asarray(_part[part, column][row], np.int64)
 
 
 class Counts(NamedTuple):

@@ -37,7 +37,9 @@ def prepare_device(name: str) -> torch.device:
 
 
 class Encoder:
-    """Turns blocks of samples into units; hop_s is the time from one unit to the next."""
+    """Turns blocks of samples into units; hop_s is the time from one unit to the next, and a full
+    chunk gives `chunk_frames`.
+    """
 
     def __init__(self, path: str, layer: int, kmeans: str, device: str, dtype: str, chunk_s: float) -> None:
         if os.path.isdir(path):
@@ -54,6 +56,7 @@ class Encoder:
         if self.chunk < self.shortest:
             raise WeightsError(f"--chunk-s {chunk_s}: wanted at least {self.shortest / SAMPLE_RATE} s")
         self.hop_s = self.hop / SAMPLE_RATE
+        self.chunk_frames = (self.chunk - self.shortest) // self.hop + 1
 
     @torch.inference_mode()
     def units(self, blocks: Iterable[np.ndarray]) -> np.ndarray:

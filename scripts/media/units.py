@@ -22,6 +22,11 @@ class UnitsError(ValueError):
     """Units that are missing, ambiguous or unusable; the message names them and says what was wanted."""
 
 
+def parquet_id(key: str) -> str:
+    """Return what stands for a key in Parquet, whose text is UTF-8, as names of files need not be."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def some(names: Sequence[str]) -> str:
     """Return the first of many names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -50,7 +55,7 @@ class UnitFolder:
             source = self._given(given)
             return self._row(source, [*names, key]) if source and given.endswith(".parquet") else source
         path = os.path.splitext(str(record.get("audio_filepath") or ""))[0]
-        for name in [*names, key, path, *map(os.path.basename, [*names, path])]:
+        for name in [*names, key, parquet_id(key), path, *map(os.path.basename, [*names, path])]:
             found = self._names().get(os.path.splitext(name)[0] if name.endswith(".pt") else name, [])
             mirrored = [source for source in found if path and _mirrors(path, self._relative(source))]
             found = mirrored if len(found) > 1 and mirrored else found
@@ -79,7 +84,8 @@ class UnitFolder:
         """
         if part not in self._rows:
             self._rows[part] = {str(name): row for row, name in enumerate(_column(part, "file_id"))}
-        row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
+        rows = self._rows[part]
+        row = next((rows[name] for name in map(parquet_id, names) if name in rows), None)
         return None if row is None else f"{part}{ROW}{row}"
 
     def settings(self) -> dict[str, Any]:
@@ -209,7 +215,10 @@ def pack(sources: Sequence[str], cache: str, write_aside: Callable[..., Any]) ->
     mark = hashlib.sha256()
     for source in sources:
         path = source.partition(ROW)[0]
-        known = os.stat(path)
+        try:
+            known = os.stat(path)
+        except OSError as error:
+            raise UnitsError(f"{path}: {error.strerror}; wanted the units that were there") from error
         mark.update(f"{source}\n{known.st_size} {known.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     name = os.path.join(cache, f"units-{mark.hexdigest()[:16]}")
     if not os.path.exists(f"{name}.npy"):

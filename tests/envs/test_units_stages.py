@@ -10,14 +10,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from pyarrow import parquet
+from speaking import UNITS, make_vocoder
 
 import golden
+from amela.deals import read_deals
+from amela.manifest import record_key
 from amela.merge import merge
+from amela.state import stage_folder
 from arrays import Task, do_harm
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -30,7 +36,6 @@ import sts  # noqa: E402
 
 ROUNDS = int(os.environ.get("AMELA_ROUNDS", "200")) // 25
 JOBS = itertools.count(5000)
-UNITS = 20  # of the codebooks in the golden data
 torch.set_num_threads(1)
 
 
@@ -69,29 +74,6 @@ def models(stage: str, folder: Path) -> list[str]:
     ]
     flags += ["--device", "cpu", "--max-error-rate", "1"]
     return flags if stage == "encode" else [*flags, "--vocoder", str(make_vocoder(folder / "voice"))]
-
-
-def make_vocoder(folder: Path) -> Path:
-    """Write a tiny vocoder of random weights, in the format of the original ones, with two speakers."""
-    from networks.hifigan import UnitHifigan
-
-    path = folder / "generator.pt"
-    if path.exists():
-        return path
-    folder.mkdir()
-    config = {
-        "resblock": "1", "upsample_rates": [5, 4, 4, 2, 2], "upsample_kernel_sizes": [11, 8, 8, 4, 4],
-        "upsample_initial_channel": 32, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]],
-        "num_embeddings": UNITS, "embedding_dim": 8, "model_in_dim": 16, "sampling_rate": 16_000,
-        "multispkr": "from_input_file",
-    }  # fmt: skip
-    torch.manual_seed(2)
-    tables = {"dict.weight": torch.randn(UNITS, 8), "spkr.weight": torch.randn(2, 8)}
-    model = UnitHifigan(config, tables)
-    torch.save({"generator": {**model.state_dict(), **tables}}, path)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "speakers.txt").write_text("one\ntwo\n")
-    return path
 
 
 def run(name: str, *arguments: object, status: int = 0) -> str:
@@ -264,13 +246,27 @@ def test_models_that_do_not_belong_together_are_refused(here: Path) -> None:
     assert "get_models.py units" in said
 
 
-def uninterrupted(stage: str, argv: list, here: Path) -> tuple[bytes, dict[str, bytes]]:
+def uninterrupted(stage: str, argv: list, here: Path) -> tuple[bytes, Any]:
     """The merged bytes and the files of one process; everything is put back as it was."""
     shutil.copy("corpus.json", "original.json")
     run(stage, *argv)
     merged, files = (here / "corpus.json").read_bytes(), files_of(here / "output")
+    if "parquet" in argv:
+        files = contents_of("corpus.json")
     start_anew()
     return merged, files
+
+
+def contents_of(manifest: str) -> list[dict]:
+    """The records of a manifest with the units that Parquet has of them, in place of the part's name."""
+    from networks.unit_files import read_parquet
+
+    records = [json.loads(line) for line in Path(manifest).read_text().splitlines()]
+    for record in records:
+        if "units_filepath" in record:
+            path = record.pop("units_filepath")
+            record["units"] = read_parquet(path, record_key(record))[0].tolist()
+    return records
 
 
 def start_anew() -> None:
@@ -293,24 +289,53 @@ def harmed_array(argv: list, main, size: int, rng: random.Random, log: Path, har
                 running.remove(task)
                 if status == 75 and rng.random() < 0.7:
                     running.append(task.again())
-        for path in Path("output").rglob("[!.]*.wav"):
-            assert soundfile.info(path).frames > 0  # never half a file under a final name
+        assert_whole(Path("output"))  # never half a file under a final name
         os.sched_yield()
 
 
-@pytest.mark.parametrize("stage", ["encode", "sts"])
-def test_killed_and_resized_runs_make_the_same_bytes_and_files(stage: str, here: Path) -> None:
+def assert_whole(folder: Path) -> None:
+    """Each file that has its final name can be read to its end; what else lies there is hidden and ours."""
+    for path in folder.rglob("*"):
+        if path.name.startswith("."):
+            assert path.name.endswith(".tmp")
+        elif path.suffix == ".wav":
+            assert soundfile.info(path).frames == len(soundfile.read(path)[0]) > 0
+        elif path.suffix == ".pt":
+            assert len(torch.load(path, weights_only=True)) > 0
+        elif path.suffix == ".parquet":
+            assert len(parquet.read_table(path)) > 0
+
+
+WAYS = {
+    "encode": [],
+    "encode --dedup": ["--dedup"],
+    "encode --format parquet": ["--format", "parquet"],
+    "sts": [],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_and_resized_runs_make_the_same_bytes_and_files(way: str, here: Path) -> None:
+    """Parts in Parquet depend on the split, and with them `units_filepath`: there all else is the same."""
+    stage = way.split(" ", 1)[0]
     argv = ["corpus.json", *(["corpus"] if stage == "sts" else []), *models(stage, here), "--workers", 1]
+    argv += WAYS[way]
     expected, files = uninterrupted(stage, argv, here)
     main = {"encode": encode.main, "sts": sts.main}[stage]
     log = here / "log"
     for seed in range(ROUNDS):
         rng = random.Random(seed)
+        harmed = [*argv, "--force", "--batch-size", rng.choice([1, 3])]
         for size in rng.sample([1, 3, 5, 8], rng.randrange(1, 3)):
-            harmed_array([*argv, "--force"], main, size, rng, log, harm=True)
-        harmed_array([*argv, "--force"], main, rng.choice([2, 4]), rng, log, harm=False)
+            harmed_array(harmed, main, size, rng, log, harm=True)
+            if rng.random() < 0.5 and read_deals(stage_folder("corpus.json", stage)):
+                merge("corpus.json", stage, max_error_rate=1)
+        harmed_array(harmed, main, rng.choice([2, 4]), rng, log, harm=False)  # 1 would join the latest deal
         report = merge("corpus.json", stage, max_error_rate=1)
         assert report.status == 0, f"seed {seed}: {report}\n{log.read_text()[-3000:]}"
-        assert (here / "corpus.json").read_bytes() == expected, f"seed {seed}"
-        assert files_of(here / "output") == files, f"seed {seed}"
+        if "parquet" in way:
+            assert contents_of("corpus.json") == files, f"seed {seed}"
+        else:
+            assert (here / "corpus.json").read_bytes() == expected, f"seed {seed}"
+            assert files_of(here / "output") == files, f"seed {seed}"
         start_anew()

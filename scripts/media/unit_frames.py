@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 from media.units import UnitFolder, UnitsError, read
@@ -58,7 +57,7 @@ class UnitFrames:
         import numpy as np
 
         given = record.get("units_filepath")
-        if self.is_given and given and not os.path.realpath(given).startswith(self.folder.folder + os.sep):
+        if self.is_given and given and not self.folder.is_below(given):
             record = {name: value for name, value in record.items() if name != "units_filepath"}
         source = self.folder.find(record, key)
         if source is None:

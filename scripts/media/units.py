@@ -51,7 +51,7 @@ class UnitFolder:
         """
         given = record.get("units_filepath")
         names = [str(record[name]) for name in ("file_id", "id") if record.get(name) not in (None, "")]
-        if given:
+        if given and (os.path.exists(given) or self.is_below(given)):  # else of a folder that was moved
             source = self._given(given)
             return self._row(source, [*names, key]) if source and given.endswith(".parquet") else source
         path = os.path.splitext(str(record.get("audio_filepath") or ""))[0]
@@ -71,12 +71,16 @@ class UnitFolder:
 
     def _given(self, path: str) -> str | None:
         """Return a `units_filepath` that exists; units of another folder may be those of another encoder."""
-        if os.path.relpath(os.path.realpath(path), self.folder).startswith(".."):
+        if not self.is_below(path):
             raise UnitsError(
                 f"{path}: `units_filepath` is not below {self.folder}; wanted units of one folder, as others "
                 "may have another vocabulary"
             )
         return path if os.path.exists(path) else None
+
+    def is_below(self, path: str) -> bool:
+        """Tell whether a path, links followed, lies in the folder."""
+        return os.path.realpath(path).startswith(self.folder + os.sep)
 
     def _row(self, part: str, names: list[str]) -> str | None:
         """Return the row of a part that has one of the names; other parts are not asked: attempts that died

@@ -205,6 +205,19 @@ def test_units_of_another_vocabulary_or_gone_are_named(corpus: Path) -> None:
         assert "Traceback" not in told
 
 
+def test_a_moved_folder_and_the_table_of_vad_find_their_units(corpus: Path) -> None:
+    """Old paths of a moved repository count for nothing; vad.py's CSV has audio_filepath, and errors."""
+    rows = [{"audio_filepath": f"/data/talk{n}.wav", "units_filepath": f"/moved/units/talk{n}.pt"}
+            for n in range(9)]  # fmt: skip
+    write_lines(corpus / "moved.json", rows)
+    lines = [f"/data/talk{n}.wav,1.5,0.4,\n" for n in range(9)]
+    header = "audio_filepath,duration,max-spoken,error\n"
+    (corpus / "vad.csv").write_text("".join([header, *lines, "/data/bad.wav,,,cut off\n"]))
+    found = [files_of(corpus, path[:5], "--manifest", path) for path in ("moved.json", "vad.csv")]
+    names = [{Path(file["units_filepath"]).name for file in files} for files in found]
+    assert names[0] == names[1] == {f"talk{n}.pt" for n in range(9)}
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good(corpus: Path) -> None:
     told = error_of(corpus, "--learning-rate", "1e38", "--clip", "0", "--num-epochs", "20")
     assert "by step" in told

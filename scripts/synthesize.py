@@ -6,9 +6,10 @@
 
 A folder is searched for .pt files, its sub-folders too; their list becomes metadata/<folder>_units.json, so
 that a run that was stopped goes on. A manifest has `units_filepath` (a .pt, or a part in Parquet). Units
-without repetitions are spelt out by `durations_filepath`, by the durations in the part, or by a vocoder that
-predicts them; else each lasts one frame. Without --output, files of a folder `tokens` go to `speech` beside
-it, those of another to <folder>_speech, those of a manifest to output/<manifest>_speech.
+without repetitions are spelt out by `durations_filepath`, by the durations in the part or in the folder that
+`encode.py --dedup` left beside theirs, or by a vocoder that predicts them; else each lasts one frame. Without
+--output, files of a folder `tokens` go to `speech` beside it, those of another to <folder>_speech, those of a
+manifest to output/<manifest>_speech.
 """
 
 from __future__ import annotations

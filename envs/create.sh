@@ -3,6 +3,7 @@
 #
 #   envs/create.sh NAME [conda|mamba|micromamba|uv|venv]
 #   envs/create.sh --list
+#   envs/create.sh --can NAME [TOOL]    builds nothing: status 0 if it is built or could be, else 2 and why
 #
 # NAME.yml has the Python version and system libraries, NAME.txt the exact pins; where a package needs it,
 # NAME.nodeps.txt is installed with --no-deps and NAME.post.sh is run, which checks the result.
@@ -68,11 +69,17 @@ choose_tool() {
     echo venv
 }
 
+python_of() {  # NAME -> the version of Python that its yml asks for
+    local version
+    version=$(dependencies "$1" | sed -n 's/^python=//p')
+    [ -n "$version" ] || die "$here/$1.yml: no line \`- python=VERSION\` under dependencies"
+    echo "$version"
+}
+
 make_prefix() {  # an empty environment with the right Python
     local version packages=()
     while read -r package; do packages+=("$package"); done < <(dependencies "$name")
-    version=$(dependencies "$name" | sed -n 's/^python=//p')
-    [ -n "$version" ] || die "$here/$name.yml: no line \`- python=VERSION\` under dependencies"
+    version=$(python_of "$name")
     case $tool in
         conda | mamba | micromamba) "$tool" create --yes --prefix "$prefix" --override-channels -c conda-forge "${packages[@]}" ;;
         uv) uv venv --python "$version" "$prefix" ;;
@@ -112,6 +119,8 @@ if [ "${1:-}" = --list ]; then
     done
     exit
 fi
+only_ask=
+if [ "${1:-}" = --can ]; then only_ask=yes; shift; fi
 name=${1:-}
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ ! -e "$here/$name.yml" ]; then
     die "usage: envs/create.sh NAME [conda|mamba|micromamba|uv|venv]; NAME is one of:" \
@@ -123,6 +132,10 @@ case $tool in
     *) die "$tool: wanted conda, mamba, micromamba, uv or venv" ;;
 esac
 [ "$tool" = venv ] || command -v "$tool" >/dev/null || die "$tool is not on PATH: envs/create.sh $name venv"
+if [ -n "$only_ask" ]; then  # conda and uv bring any Python
+    [ "$(state_of "$name")" = whole ] || [ "$tool" != venv ] || find_python "$(python_of "$name")" >/dev/null
+    exit
+fi
 
 # One build at a time; the lock goes with its holder, however that dies.
 exec 9>"$root/.builds/$name.lock"

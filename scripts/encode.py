@@ -100,6 +100,7 @@ def load(args: argparse.Namespace) -> Any:
     folder = os.path.abspath(folder)
     if not args.only:
         settings = {**args.settings, "hop_s": encoder.hop_s, "vocabulary": encoder.kmeans.vocabulary}
+        settings["chunk_frames"] = encoder.chunk_frames  # by which the time of a unit is known
         settings.pop("output")
         claim_folder(folder, settings, anew=args.fresh or args.overwrite)
     return Writer(args, folder), encoder

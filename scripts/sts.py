@@ -20,7 +20,7 @@ import json
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import record_key
 from amela.outputs import below, check_collisions, claim_folder, relative_target, write_output
@@ -55,12 +55,7 @@ def parse_args() -> argparse.Namespace:
         default="float32",
         help="numbers of the encoder",
     )
-    add(
-        "--chunk-s",
-        type=float,
-        default=100.0,
-        help="longer recordings are encoded in pieces of this, in seconds",
-    )
+    add("--chunk-s", type=seconds, default=100.0, help="longer recordings are cut here, in seconds")
     add("--output", metavar="DIR", help="folder of the files (default: output/DATASET)")
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
     add("--backend", choices=["native", "textless"], default="native", help="whose programs do it")
@@ -156,6 +151,8 @@ def resynthesise(
     record: dict[str, Any], encoder: Any, vocoder: Any, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Write a record's file unless it is there, and return its fields."""
+    import numpy as np
+
     from media.audio import record_window, stream_mono
     from networks.vocoder import samples_of, write_wav
 
@@ -173,7 +170,7 @@ def resynthesise(
         if args.only:
             return {"sts_filepath": target, "sts_duration": round(len(units) * encoder.hop_s, 6)}
         with write_output(target) as file:
-            samples = write_wav(file, vocoder.speak(units), made_of)
+            samples = write_wav(file, vocoder.speak(units, np.ones(len(units), int)), made_of)
     return {"sts_filepath": target, "sts_duration": round(samples / SAMPLE_RATE, 6)}
 
 

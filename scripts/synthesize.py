@@ -6,9 +6,10 @@
 
 A folder is searched for .pt files, its sub-folders too; their list becomes metadata/<folder>_units.json, so
 that a run that was stopped goes on. A manifest has `units_filepath` (a .pt, or a part in Parquet). Units
-without repetitions are spelt out by `durations_filepath`, by the durations in the part, or by a vocoder that
-predicts them; else each lasts one frame. Without --output, files of a folder `tokens` go to `speech` beside
-it, those of another to <folder>_speech, those of a manifest to output/<manifest>_speech.
+without repetitions are spelt out by `durations_filepath`, by the durations in the part or in the folder that
+`encode.py --dedup` left beside theirs, or by a vocoder that predicts them; else each lasts one frame. Without
+--output, files of a folder `tokens` go to `speech` beside it, those of another to <folder>_speech, those of a
+manifest to output/<manifest>_speech.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from amela.errors import CallError, run_main
 from amela.manifest import Record, read_records, record_key, write_manifest
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
 from amela.stage import run_shard
+from media.units import UnitFolder
 from networks import catalogue
 
 SAMPLE_RATE = 16_000  # Hz
@@ -93,6 +95,10 @@ def list_folder(args: argparse.Namespace) -> None:
             f"{manifest}: lists units of another folder, wanted those of {folder}: rename or remove it"
         )
     new = [{"id": key, "units_filepath": path} for key, path in ids.items() if key not in kept]
+    if UnitFolder(folder).settings().get("dedup"):
+        args.lacks = None if os.path.isdir(f"{folder}_durations") else f"{folder}_durations"
+        for record in [] if args.lacks else new:
+            record["durations_filepath"] = os.path.join(f"{folder}_durations", f"{record['id']}.pt")
     if new or any(key not in ids for key in kept):
         write_manifest(manifest, [*(record for key, record in kept.items() if key in ids), *new])
     args.manifest = manifest
@@ -107,6 +113,11 @@ def load(args: argparse.Namespace) -> Any:
         vocoder = open_vocoder(args.vocoder_path, args.kmeans_path, args.speaker, args.style, args.device)
     except WeightsError as error:
         raise CallError(str(error)) from error
+    if args.lacks and not vocoder.predicts_durations:
+        raise CallError(
+            f"{args.lacks}: not there; wanted the durations that `encode.py --dedup` wrote, as units without "
+            "repetitions would be spoken in a hurry"
+        )
     if not args.only:
         settings = {name: value for name, value in args.settings.items() if name != "output"}
         claim_folder(args.folder, settings, anew=args.fresh or args.overwrite)
@@ -166,6 +177,7 @@ def target_of(record: Record, args: argparse.Namespace) -> str:
 def main() -> int:
     """Speak this task's shard; returns the exit status."""
     args = parse_args()
+    args.lacks = None  # a folder of durations that ought to be there
     if os.path.isdir(args.manifest):
         list_folder(args)
     args.dataset = os.path.basename(args.manifest).removesuffix(".json")

@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     _add_model(flags)
     _add_training(flags)
     args = flags.parse_args()
+    args.flags = flags
     args.manifest = args.manifest or args.manifest_file
     args.tokens_dir = args.tokens_dir or args.tokens_folder
     if not (args.manifest and args.tokens_dir):
@@ -141,7 +142,13 @@ def settings_of(args: argparse.Namespace, point: dict[str, Any]) -> dict[str, An
         raise CallError(
             f"{args.grid}: no setting is called {unknown[0]!r}; wanted some of {', '.join(args.settings)}"
         )
-    settings = {**args.settings, **point}
+    try:
+        settings = {
+            **args.settings,
+            **{name: args.flags.checked(name, value) for name, value in point.items()},
+        }
+    except argparse.ArgumentError as exc:
+        raise CallError(f"{args.grid}: {exc}") from exc
     stream = settings["batching"] == "stream"
     if settings["arch"] == "gpt2":
         if settings["batching"] == "packed":

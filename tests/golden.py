@@ -11,6 +11,7 @@ import pytest
 SMALL = Path(__file__).parent / "data" / "golden"
 VARIANTS = ("base", "bn")
 LAYERS, KMEANS_LAYER, WIDTH = 3, 2, 48
+UNITS = 20  # of the codebooks
 
 
 def whole() -> Path | None:

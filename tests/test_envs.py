@@ -191,6 +191,27 @@ def test_without_conda_and_without_that_python_it_says_what_was_tried(envs: Path
     assert "envs/create.sh toy uv" in done.stderr
 
 
+def test_it_says_whether_it_can_build_without_building(envs: Path, tmp_path: Path) -> None:
+    """A pyenv shim that is on PATH and does not run must not hide the Python that pyenv has."""
+    shims, pyenv = tmp_path / "shims", tmp_path / "pyenv/versions/3.99.1/bin"
+    for folder in (shims, pyenv):
+        folder.mkdir(parents=True)
+    (shims / "python3.99").write_text("#!/bin/sh\nexit 127\n")
+    (shims / "python3.99").chmod(0o755)
+    (envs / "toy.yml").write_text((envs / "toy.yml").read_text().replace("python=3.", "python=3.99 # "))
+    path = f"{shims}:/usr/bin:/bin"
+    done = create(envs, "--can", "toy", PATH=path, PYENV_ROOT=str(tmp_path / "pyenv"))
+    assert done.returncode == 2
+    assert "ERROR: no Python 3.99 that has venv" in done.stderr
+    (pyenv / "python").write_text("#!/bin/sh\nexit 0\n")  # says yes to being a Python 3.99 with venv
+    (pyenv / "python").chmod(0o755)
+    done = create(envs, "--can", "toy", PATH=path, PYENV_ROOT=str(tmp_path / "pyenv"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert create(envs, "--can", "toy", "conda").returncode == 0
+    assert create(envs, "--can", "nope").returncode == 2
+    assert not list((envs / ".built/.builds").iterdir())
+
+
 def test_make_env_wants_a_name() -> None:
     done = subprocess.run(["make", "env"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2

@@ -105,6 +105,20 @@ def test_only_amela_writes_manifests() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_that_stands_in_a_file_is_run(path: Path) -> None:
+    """No eval, no exec, no unpickling of just anything: torch.load says what it may find."""
+    unsafe = {"eval", "exec", "pickle.load", "pickle.loads", "joblib.load"}
+    wrong = []
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call):
+            name, words = ast.unparse(call.func), {word.arg for word in call.keywords}
+            trusts = name == "torch.load" and not words & {"weights_only", "pickle_module"}
+            if name in unsafe or (trusts and path.parent.name != "compat"):
+                wrong.append(f"{name_of(path)}:{call.lineno}: {name}")
+    assert not wrong, wrong
+
+
 def test_no_script_hides_a_module() -> None:
     """Rule 5: scripts/ stands first on Python's path, so a queue.py there would be everybody's queue."""
     taken = set(sys.stdlib_module_names) | {pin for path in REQUIREMENTS for pin, _ in pins(path)}

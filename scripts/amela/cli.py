@@ -51,6 +51,17 @@ class Parser(argparse.ArgumentParser):
         parsed.settings = {dest: getattr(parsed, dest) for dest in dests if dest != argparse.SUPPRESS}
         return parsed
 
+    def checked(self, setting: str, value: Any) -> Any:
+        """Return a setting that was not typed but read from a file, as its flag reads it; ArgumentError where
+        the flag would refuse it.
+        """
+        action = next(action for action in self._actions if action.dest == setting)
+        if isinstance(action, argparse.BooleanOptionalAction):
+            if not isinstance(value, bool):
+                raise argparse.ArgumentError(action, f"{value!r} is neither true nor false")
+            return value
+        return action.default if value is None else self._get_values(action, [str(value)])
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Shows the description as written, and the default of each argument that has one."""
@@ -98,7 +109,7 @@ def not_negative(text: str) -> int:
 def seconds(text: str) -> float:
     """Read a number of seconds above 0."""
     number = float(text)
-    if not number > 0:
+    if not 0 < number < 1e9:  # nan and infinity too
         raise argparse.ArgumentTypeError(f"{text} is not above 0 s")
     return number
 

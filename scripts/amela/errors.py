@@ -15,7 +15,7 @@ TOO_MANY_ERRORS = 3  # more records failed than --max-error-rate allows
 INCOMPLETE = 4  # the merge found records without a result
 STOPPED = 75  # stopped early or broken device: the same command goes on
 
-DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE)
 
 
 class CallError(Exception):

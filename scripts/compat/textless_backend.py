@@ -105,11 +105,14 @@ class Vocoder:
         self.vocabulary = model.model.dict.num_embeddings
         self.predicts_durations = model.model.dur_predictor is not None
 
-    def speak(self, units: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield all samples, float32 at 16 kHz."""
+    def speak(self, units: np.ndarray, durations: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Yield all samples, float32 at 16 kHz; with `durations`, none are predicted."""
+        if durations is not None:
+            units = np.repeat(units, durations)
         code = torch.from_numpy(units.astype(np.int64)).view(1, -1).to(self.model.device)
         with torch.no_grad():
-            samples = self.model(code, self.speaker, self.style, dur_prediction=self.predicts_durations)
+            predict = self.predicts_durations and durations is None
+            samples = self.model(code, self.speaker, self.style, dur_prediction=predict)
         yield samples.float().cpu().numpy()
 
 

@@ -1,5 +1,4 @@
-"""Units on the disk: which file belongs to which record, reading them, and all of them in one memory-mapped
-array.
+"""Units on the disk: which file belongs to which record, and reading them.
 
 A folder of units holds a `.pt` a recording (a 1-D integer tensor, folders as those of the audio) or Parquet
 parts of many (columns file_id and units).
@@ -8,12 +7,11 @@ parts of many (columns file_id and units).
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
 SHOWN = 5  # names in an error; more only fill the screen
 SETTINGS = "settings.json"  # of encode.py
@@ -23,6 +21,11 @@ ROW = "#row="  # PART.parquet#row=12: the 13th row of a part
 
 class UnitsError(ValueError):
     """Units that are missing, ambiguous or unusable; the message names them and says what was wanted."""
+
+
+def parquet_id(key: str) -> str:
+    """Return what stands for a key in Parquet, whose text is UTF-8, as names of files need not be."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def some(names: Sequence[str]) -> str:
@@ -50,11 +53,11 @@ class UnitFolder:
         """
         given = record.get("units_filepath")
         names = [str(record[name]) for name in ("file_id", "id") if record.get(name) not in (None, "")]
-        if given:
+        if given and (os.path.exists(given) or self.is_below(given)):  # else of a folder that was moved
             source = self._given(given)
             return self._row(source, [*names, key]) if source and given.endswith(".parquet") else source
         path = os.path.splitext(str(record.get("audio_filepath") or ""))[0]
-        for name in [*names, key, path, *map(os.path.basename, [*names, path])]:
+        for name in [*names, key, parquet_id(key), path, *map(os.path.basename, [*names, path])]:
             found = self._names().get(os.path.splitext(name)[0] if name.endswith(".pt") else name, [])
             mirrored = [source for source in found if path and _mirrors(path, self._relative(source))]
             found = mirrored if len(found) > 1 and mirrored else found
@@ -70,17 +73,20 @@ class UnitFolder:
 
     def _given(self, path: str) -> str | None:
         """Return a `units_filepath` that exists; units of another folder may be those of another encoder."""
-        if not self._is_below(os.path.dirname(path)):
+        if not self.is_below(path):
             raise UnitsError(
                 f"{path}: `units_filepath` is not below {self.folder}; wanted units of one folder, as others "
                 "may have another vocabulary"
             )
         return path if os.path.exists(path) else None
 
-    def _is_below(self, folder: str) -> bool:
-        """Tell whether a folder lies in this one; remembered, as asking costs several looks at the disk."""
+    def is_below(self, path: str) -> bool:
+        """Tell whether a file lies in this folder, links followed; remembered by folder, as asking costs
+        several looks at the disk.
+        """
+        folder = os.path.dirname(path)
         if folder not in self._below:
-            self._below[folder] = not os.path.relpath(os.path.realpath(folder), self.folder).startswith("..")
+            self._below[folder] = os.path.join(os.path.realpath(folder), "").startswith(self.folder + os.sep)
         return self._below[folder]
 
     def _row(self, part: str, names: list[str]) -> str | None:
@@ -90,7 +96,8 @@ class UnitFolder:
         if part not in self._rows:
             ids = _column(part, "file_id").to_pylist()
             self._rows[part] = {str(name): row for row, name in enumerate(ids)}
-        row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
+        rows = self._rows[part]
+        row = next((rows[name] for name in map(parquet_id, names) if name in rows), None)
         return None if row is None else f"{part}{ROW}{row}"
 
     def all(self) -> list[tuple[str, str]]:
@@ -101,15 +108,32 @@ class UnitFolder:
                 found[source] = name if ROW in source else self._relative(source)
         return sorted((name, source) for source, name in found.items())
 
-    def vocabulary(self) -> int | None:
-        """Return the number of units that settings.json of encode.py says, None where there is none."""
+    def settings(self) -> dict[str, Any]:
+        """Return what settings.json of encode.py says, {} where there is none."""
         try:
             with open(os.path.join(self.folder, SETTINGS), encoding="utf-8") as file:
-                return int(json.load(file)["vocabulary"])
+                return dict(json.load(file))
         except FileNotFoundError:
-            return None
+            return {}
+        except (ValueError, TypeError) as error:
+            raise UnitsError(f"{self.folder}/{SETTINGS}: no object of settings ({error})") from error
+
+    def vocabulary(self) -> int | None:
+        """Return the number of units that settings.json says, None where there is none."""
+        settings = self.settings()
+        try:
+            return int(settings["vocabulary"]) if settings else None
         except (ValueError, KeyError, TypeError) as error:
-            raise UnitsError(f"{self.folder}/settings.json: no `vocabulary` in it ({error})") from error
+            raise UnitsError(f"{self.folder}/{SETTINGS}: no `vocabulary` in it ({error})") from error
+
+    def durations(self, source: str) -> Any:
+        """Return how many frames each unit of a source lasts (units,), as encode.py --dedup writes it."""
+        path, is_row, row = source.partition(ROW)
+        if is_row:
+            return _read_row(path, int(row), "durations")
+        return read(
+            os.path.join(f"{self.folder}_durations", os.path.relpath(os.path.realpath(path), self.folder))
+        )
 
     def _relative(self, source: str) -> str:
         return os.path.splitext(os.path.relpath(source, self.folder))[0]
@@ -196,75 +220,13 @@ def _read_pt(path: str) -> Any:
     return units.numpy()
 
 
-def _read_row(part: str, row: int) -> Any:
-    values, ends = _rows(part)
+def _read_row(part: str, row: int, column: str = "units") -> Any:
+    values, ends = _rows(part, column)
     return values[ends[row] : ends[row + 1]]
 
 
 @lru_cache(maxsize=PARTS)
-def _rows(part: str) -> tuple[Any, Any]:
-    """Return the units of all rows of a part, and where each begins and ends among them."""
-    rows = _column(part, "units").combine_chunks()
+def _rows(part: str, column: str) -> tuple[Any, Any]:
+    """Return the values of all rows of a part's column, and where each row begins and ends among them."""
+    rows = _column(part, column).combine_chunks()
     return rows.values.to_numpy(zero_copy_only=False), rows.offsets.to_numpy()
-
-
-def check_range(name: str, smallest: int, largest: int, vocab_size: int) -> None:
-    """Raise UnitsError where the units of a source are not all of the vocabulary."""
-    if not 0 <= smallest <= largest < vocab_size:
-        raise UnitsError(
-            f"{name}: found units {smallest} to {largest}, wanted 0 to {vocab_size - 1}, as the model's "
-            "--vocab-size says: give units of one vocabulary, and their size when a run begins"
-        )
-
-
-class Counts(NamedTuple):
-    """What is known of each source: (sources,) int64 arrays; smallest and largest are 0 where it is empty."""
-
-    counts: Any
-    smallest: Any
-    largest: Any
-
-
-def pack(sources: Sequence[str], cache: str, write_aside: Callable[..., Any]) -> tuple[Any, Counts]:
-    """Return (all units one after the other, counts), the units memory-mapped from a file in the folder
-    `cache`.
-
-    The file is made once for these sources (by name, size and time) and found again by the next run: a run on
-    100,000 files then starts in seconds. UnitsError names what cannot be read.
-    """
-    import numpy as np
-
-    mark = hashlib.sha256()
-    for source in sources:
-        path = source.partition(ROW)[0]
-        try:
-            known = os.stat(path)
-        except OSError as error:
-            raise UnitsError(f"{path}: {error.strerror}; wanted the units that the run began with") from error
-        mark.update(f"{source}\n{known.st_size} {known.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    name = os.path.join(cache, f"units-{mark.hexdigest()[:16]}")
-    if not os.path.exists(f"{name}.npy"):
-        arrays, problems = [], []
-        for source in sources:
-            try:
-                arrays.append(read(source))
-            except UnitsError as error:
-                problems.append(str(error))
-        if problems:
-            raise UnitsError(some(problems))
-        known = counts_of(arrays)
-        wide = max(known.largest.max(), -known.smallest.min()) > np.iinfo(np.int16).max
-        with write_aside(f"{name}-counts.npy", "wb") as file:
-            np.save(file, np.stack(known))
-        with write_aside(f"{name}.npy", "wb") as file:  # last: where it stands, all of it stands
-            np.save(file, np.concatenate(arrays).astype(np.int32 if wide else np.int16))
-    return np.load(f"{name}.npy", mmap_mode="r"), Counts(*np.load(f"{name}-counts.npy"))
-
-
-def counts_of(arrays: Iterable[Any]) -> Counts:
-    """Return length, smallest and largest unit of each array."""
-    import numpy as np
-
-    found = [(len(units), units.min(initial=0), units.max(initial=0)) if not len(units) else
-             (len(units), units.min(), units.max()) for units in arrays]  # fmt: skip
-    return Counts(*np.array(found, np.int64).reshape(-1, 3).T)

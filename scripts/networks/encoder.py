@@ -40,7 +40,8 @@ def prepare_device(name: str) -> torch.device:
 
 class Features:
     """The features of one layer of an encoder, or MFCC, of audio of any length. Frame t of a piece begins
-    at sample t · `hop` of it and is `shortest` samples long; `width` numbers a frame.
+    at sample t · `hop` of it and is `shortest` samples long; `width` numbers a frame; a full
+    chunk gives `chunk_frames` (None where nothing is lost between chunks).
     """
 
     def __init__(self, path: str, layer: int | None, device: str, dtype: str, chunk_s: float) -> None:
@@ -64,6 +65,7 @@ class Features:
         if self.chunk < self.shortest:
             raise WeightsError(f"--chunk-s {chunk_s}: wanted at least {self.shortest / SAMPLE_RATE} s")
         self.hop_s = self.hop / SAMPLE_RATE
+        self.chunk_frames = None if path == MFCC else (self.chunk - self.shortest) // self.hop + 1
 
     @torch.inference_mode()
     def pieces(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
@@ -84,13 +86,16 @@ class Features:
 
 
 class Encoder:
-    """Turns blocks of samples into units; hop_s is the time from one unit to the next."""
+    """Turns blocks of samples into units; hop_s is the time from one unit to the next, `chunk_frames` as
+    of `Features`.
+    """
 
     def __init__(
         self, path: str, layer: int | None, kmeans: str, device: str, dtype: str, chunk_s: float
     ) -> None:
         self.features = Features(path, layer, device, dtype, chunk_s)
         self.model, self.hop_s = self.features.model, self.features.hop_s
+        self.chunk_frames = self.features.chunk_frames
         self.kmeans = load_kmeans(kmeans, self.features.width).to(self.features.device)
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from media import units
+from media import packed_units, units
 from networks import ngram, surprisal, unit_lm
 from networks.surprisal import Scored, Tally
 from networks.unit_task import Source, Units
@@ -71,7 +71,7 @@ def pieces_of(sources: Sequence[str], vocab_size: int, max_units: int) -> Units:
     for source in sources:
         found = units.read(source)
         if len(found):
-            units.check_range(source, int(found.min()), int(found.max()), vocab_size)
+            packed_units.check_range(source, int(found.min()), int(found.max()), vocab_size)
         arrays.append(found.astype(np.int16 if vocab_size <= np.iinfo(np.int16).max else np.int32))
     counts = np.array([len(found) for found in arrays], np.int64)
     return Units(np.flatnonzero(counts).tolist(), counts, max_units, arrays.__getitem__)

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from media.units import parquet_id
 from networks.weights import WeightsError
 
 
@@ -41,6 +42,7 @@ def write_parquet(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
     from pyarrow import parquet
 
     columns = [("file_id", pa.string()), ("units", pa.list_(pa.int16())), ("hop_s", pa.float64())]
+    rows = [{**row, "file_id": parquet_id(row["file_id"])} for row in rows]
     if rows and "durations" in rows[0]:
         columns.append(("durations", pa.list_(pa.int32())))
     parquet.write_table(pa.Table.from_pylist(rows, pa.schema(columns)), file, compression="zstd")
@@ -53,7 +55,7 @@ def read_parquet(path: str, file_id: str) -> tuple[np.ndarray, np.ndarray | None
     from pyarrow import ArrowException, parquet
 
     try:
-        rows = parquet.read_table(path, filters=[("file_id", "=", file_id)])
+        rows = parquet.read_table(path, filters=[("file_id", "=", parquet_id(file_id))])
     except (OSError, ArrowException) as error:
         raise WeightsError(f"{path}: {error}; wanted a Parquet file of units") from error
     if len(rows) != 1:

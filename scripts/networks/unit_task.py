@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from media import units
+from media import packed_units, units
 from media.units import UnitsError
 from networks import sampler
 from networks.distributed import Group
@@ -93,12 +93,12 @@ class Source:
         if not self.cache and None not in told:
             return told
         known = (
-            units.pack(names, self.cache, self.write_aside)[1]
+            packed_units.pack(names, self.cache, self.write_aside)[1]
             if self.cache
-            else units.counts_of(map(units.read, names))
+            else packed_units.counts_of(map(units.read, names))
         )
         for name, smallest, largest in zip(names, known.smallest, known.largest):
-            units.check_range(name, int(smallest), int(largest), self.vocab_size)
+            packed_units.check_range(name, int(smallest), int(largest), self.vocab_size)
         return known.counts
 
     def parts(self, files: list[dict[str, Any]], max_units: int) -> tuple[Units, Units]:
@@ -113,7 +113,7 @@ class Source:
         )
 
     def _packed(self, names: list[str], counts: np.ndarray) -> Callable[[int], np.ndarray]:
-        packed, known = units.pack(names, self.cache, self.write_aside)
+        packed, known = packed_units.pack(names, self.cache, self.write_aside)
         changed = np.flatnonzero(known.counts != counts)
         if len(changed):
             self._changed(names[changed[0]], int(known.counts[changed[0]]), int(counts[changed[0]]))
@@ -125,7 +125,7 @@ class Source:
             found = units.read(names[file])
             if len(found) != counts[file]:
                 self._changed(names[file], len(found), int(counts[file]))
-            units.check_range(names[file], int(found.min()), int(found.max()), self.vocab_size)
+            packed_units.check_range(names[file], int(found.min()), int(found.max()), self.vocab_size)
             return found
 
         return read

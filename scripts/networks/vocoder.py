@@ -61,12 +61,16 @@ class Vocoder:
 
     @torch.inference_mode()
     def speak(self, units: np.ndarray, durations: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yield float32 samples at 16 kHz of units (frames,): 320 a unit where the vocoder predicts no
-        durations. `durations` spell deduplicated units out again. UnitsError for none, or unknown ones.
+        """Yield float32 samples at 16 kHz of units (units,), 320 a frame.
+
+        `durations` (units,) say how many frames each unit lasts. Without them a unit is one frame; but a
+        vocoder that predicts durations, which it learnt on units without repetitions, says how long each run
+        of a unit lasts. UnitsError for no units, or unknown ones.
         """
-        units = spelt_out(units, None if self.predicts_durations else durations, self.vocabulary)
+        units = spelt_out(units, durations, self.vocabulary)
         known = torch.from_numpy(units.astype(np.int64)).to(self.device)
-        if self.predicts_durations:
+        if self.predicts_durations and durations is None:
+            known = torch.unique_consecutive(known)
             known = self.model.spell_out(known)
         for samples in self.model.chunks(known, self.speaker, self.style):
             yield samples.float().cpu().numpy()
@@ -88,7 +92,8 @@ def samples_of(path: str, comment: str) -> int | None:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as sound:
+        # opened here: libsndfile's binding refuses file names that are not UTF-8
+        with open(path, "rb") as file, soundfile.SoundFile(file) as sound:
             return int(sound.frames) if sound.comment == comment else None
     except (soundfile.LibsndfileError, OSError):
         return None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import golden
+import small_vocoder
 from compat.batch_norm import positions_of
 from compat.textless_backend import BackendError, check_weights
 from networks.encoder import Encoder as Native
 from networks.hubert import load_fairseq
 from networks.kmeans import load_kmeans
+from networks.vocoder import Vocoder
 from networks.weights import WeightsError, read_weights
 
 CLOSE = 1e-5
@@ -136,3 +143,28 @@ def test_batch_norm_is_learnt_and_nothing_is_left_random() -> None:
         check_weights(model, {name: value for name, value in state.items() if name != key}, "bn.pt")
     with pytest.raises(BackendError, match=r"different encoder\.pos_conv\.1\.weight"):
         check_weights(model, {**state, key: state[key] + 1e-3}, "bn.pt")
+
+
+def test_sts_runs_in_this_environment(tmp_path: Path) -> None:
+    """Native here: the WAV is that of the golden units; textlesslib, if not here, is asked for by name."""
+    wave = tmp_path / "corpus" / "a.wav"
+    wave.parent.mkdir()
+    reference = golden.hubert_reference("bn")[0]
+    soundfile.write(wave, reference["wav"], 16_000, "FLOAT")
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps({"audio_filepath": str(wave)}) + "\n")
+    voice = small_vocoder.make_vocoder(tmp_path / "voice", golden.UNITS)
+    flags = ["--encoder", golden.hubert("bn.pt"), "--kmeans", golden.hubert("bn.km"), "--layer", 2]
+    command = [sys.executable, SCRIPTS / "sts.py", manifest, "corpus", *flags, "--vocoder", voice]
+    command += ["--device", "cpu", "--output", tmp_path / "out"]
+    environment = {name: value for name, value in os.environ.items() if name != "AMELA_TEXTLESSLIB"}
+    done = subprocess.run([*map(str, command), "--backend", "textless", "--output", str(tmp_path / "other")],
+                          capture_output=True, text=True, env=environment)  # fmt: skip
+    assert done.returncode == 2
+    assert "set AMELA_TEXTLESSLIB to that folder" in done.stderr
+    shutil.rmtree(tmp_path / ".amela")
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    sound, _ = soundfile.read(json.loads(manifest.read_text())["sts_filepath"], dtype="int16")
+    expected = np.concatenate(list(Vocoder(str(voice), None, None, "cpu").speak(reference["units"])))
+    assert np.abs(sound / 32768 - expected).max() < 1e-4

@@ -174,6 +174,50 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_a_checkpoint_that_runs_code_is_refused(corpus: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(corpus / "evil"),)
+
+    runs.stop_at(corpus, 4, signal.SIGUSR1, "--num-epochs", "9")
+    run = runs.run_of(corpus)
+    (run / "previous.pt").unlink(missing_ok=True)
+    torch.save({"model": Evil()}, run / "last.pt")
+    assert "last.pt: found no whole checkpoint" in error_of(corpus, "--num-epochs", "9")
+    assert not (corpus / "evil").exists()
+
+
+def test_units_of_another_vocabulary_or_gone_are_named(corpus: Path) -> None:
+    shutil.copytree(corpus / "units", corpus / "other")
+    rows = [{"id": f"t{n}", "units_filepath": str(corpus / ("other" if n == 3 else "units") / f"talk{n}.pt")}
+            for n in range(9)]  # fmt: skip
+    write_lines(corpus / "mixed.json", rows)
+    told = error_of(corpus, "--manifest", "mixed.json", "--dataset", "mixed")
+    assert "other/talk3.pt: `units_filepath` is not below" in told
+    assert "may have another vocabulary" in told
+    for flags in ([], ["--load-on-the-fly"]):
+        name = f"gone{len(flags)}"
+        put(corpus, "talk4", torch.ones(30, dtype=torch.int16))
+        runs.stop_at(corpus, 2, signal.SIGUSR1, "--num-epochs", "9", "--dataset", name, *flags, dataset=name)
+        (corpus / "units" / "talk4.pt").unlink()
+        told = runs.train(corpus, "--num-epochs", "9", "--dataset", name, *flags, ok=2).stderr
+        assert "talk4.pt: " in told
+        assert "Traceback" not in told
+
+
+def test_a_moved_folder_and_the_table_of_vad_find_their_units(corpus: Path) -> None:
+    """Old paths of a moved repository count for nothing; vad.py's CSV has audio_filepath, and errors."""
+    rows = [{"audio_filepath": f"/data/talk{n}.wav", "units_filepath": f"/moved/units/talk{n}.pt"}
+            for n in range(9)]  # fmt: skip
+    write_lines(corpus / "moved.json", rows)
+    lines = [f"/data/talk{n}.wav,1.5,0.4,\n" for n in range(9)]
+    header = "audio_filepath,duration,max-spoken,error\n"
+    (corpus / "vad.csv").write_text("".join([header, *lines, "/data/bad.wav,,,cut off\n"]))
+    found = [files_of(corpus, path[:5], "--manifest", path) for path in ("moved.json", "vad.csv")]
+    names = [{Path(file["units_filepath"]).name for file in files} for files in found]
+    assert names[0] == names[1] == {f"talk{n}.pt" for n in range(9)}
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good(corpus: Path) -> None:
     told = error_of(corpus, "--learning-rate", "1e38", "--clip", "0", "--num-epochs", "20")
     assert "by step" in told
@@ -184,13 +228,24 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good(corpus: 
         assert all(weight.isfinite().all() for weight in weights.values())
 
 
-def test_a_write_that_fails_in_its_middle_loses_nothing(corpus: Path) -> None:
-    """A limit on the size of files stands for a full disk."""
+@pytest.fixture(scope="module")
+def unbroken(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run of three epochs that nothing disturbed."""
+    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("unbroken") / "corpus"))
+    runs.train(folder, "--num-epochs", "3")
+    return runs.run_of(folder)
+
+
+@pytest.mark.parametrize("file", ["last.pt", "best.pt", "metrics.jsonl"])
+def test_a_write_that_fails_in_its_middle_loses_nothing(corpus: Path, unbroken: Path, file: str) -> None:
+    """A limit on the size of files stands for a full disk; with room again, the run is the one unbroken."""
     flags = ["--num-epochs", "3"]
     runs.stop_at(corpus, 4, signal.SIGUSR1, *flags)
     run = runs.run_of(corpus)
     before = (run / "last.pt").read_bytes()
-    limit = len(before) // 2
+    # those of an unbroken run: best.pt is the smaller one, and so the first to fail
+    size = (unbroken / file).stat().st_size
+    limit = (run / file).stat().st_size + 60 if file == "metrics.jsonl" else size // 2
 
     def cramped() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -199,10 +254,17 @@ def test_a_write_that_fails_in_its_middle_loses_nothing(corpus: Path) -> None:
     done = subprocess.run(runs.command(corpus, *flags), cwd=corpus, env=runs.environment(),
     capture_output=True,
                           text=True, preexec_fn=cramped)  # fmt: skip
-    assert done.returncode in (2, 75), done.stderr
+    assert done.returncode == 75, done.stderr
     assert "ERROR" in done.stderr
+    assert "give the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
     assert (run / "last.pt").read_bytes() == before
     runs.train(corpus, *flags)
+    for name in ("last.pt", "best.pt"):
+        one, two = (torch.load(path / name, weights_only=True) for path in (run, unbroken))
+        assert one.pop("config")["files_sha256"] != two.pop("config")["files_sha256"]  # folders of two names
+        assert runs.same(one, two)
+    assert (run / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
 
 
 def test_the_second_task_in_a_folder_is_refused_while_the_first_beats(corpus: Path) -> None:

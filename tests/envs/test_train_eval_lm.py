@@ -16,7 +16,7 @@ import torch
 import toy_language as toy
 import training_runs as runs
 
-from media import units
+from media import packed_units, units
 from networks import ngram, surprisal, systems, unit_lm
 from networks.surprisal import Tally
 
@@ -273,7 +273,7 @@ def test_bad_calls_and_bad_files_are_named(corpus: Path) -> None:
     told = evaluate(corpus, run, "--tokens-dir", "units", "--manifest", "corpus.json", ok=2).stderr
     assert "no units for 1 of 60 records (/data/talk5.wav)" in told
     with pytest.raises(units.UnitsError, match=r"gone\.pt: No such file"):
-        units.pack([str(corpus / "gone.pt")], str(corpus), open)
+        packed_units.pack([str(corpus / "gone.pt")], str(corpus), open)
     files = run / "files.json"
     lines = files.read_text()
     files.write_text(lines.replace("train", "valid", 1))

@@ -87,6 +87,11 @@ def test_the_default_grid_is_16_points_and_each_task_has_one() -> None:
         ('{"dropout": 0.1}', "wanted a list of values"),
         ("dropout: 0.1", "no JSON"),
         ('{"dropuot": [0.1]}', "no setting is called 'dropuot'"),
+        ('{"hidden_size": [16, 16.5]}', "--hidden-size: invalid positive value: '16.5'"),
+        ('{"dropout": [2]}', "--dropout: 2 is not between 0 and 1"),
+        ('{"batching": ["stairs"]}', "invalid choice: 'stairs'"),
+        ('{"group_by_length": ["no"]}', "'no' is neither true nor false"),
+        ('{"hidden_size": [16, "16"]}', "points 0 and 1 have one run folder"),
     ],
 )
 def test_bad_grids_are_said(here: Path, text: str, said: str) -> None:
@@ -116,9 +121,17 @@ def test_a_real_slurm_requeues_and_two_nodes_train_one_run(cluster, here: Path) 
     assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}
     (first,), (second,) = (here.glob(f"checkpoints/lstm*/{name}_s42") for name in ("corpus", "unbroken"))
     runs.assert_same_run(first, second)
-    job = cluster.sbatch(*options, "--nodes=2", "--ntasks=2", *words, "--dataset", "two", cwd=here)
-    states = cluster.wait_for(job, seconds=120)
-    assert set(states.values()) == {"COMPLETED"}, (here / f"logs/train_{job}_0.err").read_text()
-    (third,) = here.glob("checkpoints/lstm*/two_s42")
-    assert (third / "done.json").exists()
-    assert os.path.getsize(third / "metrics.jsonl") > 1000
+    nodes = [*options, "--nodes=2", "--ntasks=2"]
+    job = cluster.sbatch(*nodes, *words, "--dataset", "two", cwd=here)
+    cluster.wait(lambda: runs.last_step(here, "two") >= 20, 60, "20 steps on two nodes")
+    cluster.run("scancel", "--signal=USR1", f"{job}_0")  # to the two processes, as --signal before the limit
+    said = here / f"logs/train_{job}_0.err"
+    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}, said.read_text()
+    text = (here / f"logs/train_{job}_0.out").read_text()
+    assert "stopped by SIGUSR1: requeued" in text
+    assert "going on from step" in text
+    job = cluster.sbatch(*nodes, *words, "--dataset", "both", cwd=here)
+    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}
+    (broken,), (whole,) = (here.glob(f"checkpoints/lstm*/{name}_s42") for name in ("two", "both"))
+    runs.assert_same_run(broken, whole)
+    assert os.path.getsize(whole / "metrics.jsonl") > 1000

@@ -154,6 +154,9 @@ def test_malicious_files_are_refused_and_do_nothing(tmp_path: Path) -> None:
         raw.replace(b"\x8c\x02f4", b"\x8c\x02O8") + pickle.dumps(Harm(trace))
     )
     np.save(tmp_path / "centres.npy", np.array([Harm(trace)], dtype=object), allow_pickle=True)
+    torch.save({"centres": Harm(trace)}, tmp_path / "centres.pt")
+    torch.save({"generator": {"dict.weight": Harm(trace)}}, tmp_path / "generator.pt")
+    (tmp_path / "config.json").write_text("{}")
     trace.rmdir() if trace.exists() else None
     with pytest.raises(WeightsError, match=r"refused.*mkdir"):
         load_fairseq(tmp_path / "encoder.pt", 1)
@@ -162,6 +165,15 @@ def test_malicious_files_are_refused_and_do_nothing(tmp_path: Path) -> None:
             load_kmeans(tmp_path / name)
     with pytest.raises(WeightsError):
         load_kmeans(tmp_path / "centres.npy")
+    with pytest.raises(WeightsError, match=r"refused.*mkdir"):
+        load_kmeans(tmp_path / "centres.pt")
+    with pytest.raises(WeightsError, match=r"refused.*mkdir"):
+        load_hifigan(tmp_path / "generator.pt")
+    for text in (f"__import__('os').mkdir({str(trace)!r})", "[(512,10,5)] * 10**9", "[(512,10)]", "(" * 500):
+        content["cfg"]["model"]["conv_feature_layers"] = text
+        torch.save(content, tmp_path / "encoder.pt")
+        with pytest.raises(WeightsError, match="conv_feature_layers"):
+            load_fairseq(tmp_path / "encoder.pt", 1)
     assert not trace.exists()
 
 

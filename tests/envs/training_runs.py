@@ -84,7 +84,7 @@ def train(folder: Path, *flags: str, ok: int = 0, **more: str) -> subprocess.Com
     return done
 
 
-def stop_at(folder: Path, step: int, number: int, *flags: str) -> int:
+def stop_at(folder: Path, step: int, number: int, *flags: str, dataset: str = "*") -> int:
     """Start the training, send a signal once metrics.jsonl has that step; return the exit status."""
     process = subprocess.Popen(
         command(folder, *flags),
@@ -93,15 +93,15 @@ def stop_at(folder: Path, step: int, number: int, *flags: str) -> int:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while process.poll() is None and last_step(folder) < step:
+    while process.poll() is None and last_step(folder, dataset) < step:
         time.sleep(0.002)
     process.send_signal(number)
     return process.wait(timeout=60)
 
 
-def last_step(folder: Path) -> int:
+def last_step(folder: Path, dataset: str = "*") -> int:
     """Return the last step that a run's metrics have, 0 where there is no run."""
-    for path in folder.glob("checkpoints/*/*/metrics.jsonl"):
+    for path in folder.glob(f"checkpoints/*/{dataset}_s*/metrics.jsonl"):
         lines = path.read_text().splitlines()
         if lines:
             try:

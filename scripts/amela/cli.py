@@ -119,12 +119,19 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def stage_parser(doc: str | None, batch_size: int = 1, workers: int = 1) -> Parser:
-    """Return the parser of a map stage: `manifest`, the flags of the run loop and a last NUM_TASKS."""
+def stage_parser(
+    doc: str | None,
+    batch_size: int = 1,
+    workers: int = 1,
+    manifest: str = "JSON lines with audio_filepath (or id); fields are added to it by the merge",
+) -> Parser:
+    """Return the parser of a map stage: `manifest` (with that help), the flags of the run loop and a last
+    NUM_TASKS.
+    """
     stage = Parser(doc)
     stage.takes_num_tasks = True
     add = stage.add_speed_argument
-    add("manifest", help="JSON lines with audio_filepath (or id); fields are added to it by the merge")
+    add("manifest", help=manifest)
     add("--limit", type=positive, metavar="N", help="do only N records, in this process")
     add("--only", metavar="PATH", help="print the fields of one record (its path or id) and write nothing")
     add(

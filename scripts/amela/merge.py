@@ -125,7 +125,7 @@ def merge(
     changing.
     """
     target = stage_folder(manifest, stage, field) if stage else None
-    with _lock(manifest):
+    with lock(manifest):
         for _ in range(PATIENCE):
             merged = _merge_once(manifest, target, allow_missing)
             if merged is not None:
@@ -248,19 +248,19 @@ def _identity(path: StrPath) -> tuple[int, int, int]:
 
 
 @contextlib.contextmanager
-def _lock(manifest: StrPath) -> Iterator[None]:
+def lock(manifest: StrPath) -> Iterator[None]:
     """Hold `<manifest>.lock` if it can be had within a minute; go on without it otherwise."""
     path = os.path.realpath(manifest) + ".lock"
     try:
         import filelock
 
-        lock = filelock.FileLock(path, timeout=LOCK_WAIT_S)
-        lock.acquire()
+        held = filelock.FileLock(path, timeout=LOCK_WAIT_S)
+        held.acquire()
     except (ImportError, TimeoutError, OSError, NotImplementedError) as exc:
-        log(f"no lock on {path} ({exc}): merging without it, which can cost work but no result")
+        log(f"no lock on {path} ({exc}): going on without it, which can cost work but no result")
         yield
         return
     try:
         yield
     finally:
-        lock.release()
+        held.release()

@@ -1,0 +1,61 @@
+"""Runs of train_lstm.py, found again by what comes after them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from amela.errors import CallError
+from amela.log import log
+from amela.run_folder import CONFIG, DONE
+
+BEST = "best.pt"
+
+
+class Run(NamedTuple):
+    """A run and the checkpoint to use of it; `name` tells it from all other runs."""
+
+    folder: Path
+    checkpoint: str
+    sha256: str  # of the checkpoint
+    name: str
+    config: dict[str, Any]
+
+
+def find_run(path: str) -> Run:
+    """Return the run of a folder, or of a best.pt in it; CallError where it is none, or has no whole best.pt
+    yet.
+    """
+    given = Path(path)
+    folder = given if given.is_dir() else given.parent
+    if not given.exists() or not (folder / CONFIG).exists():
+        what = f"no {CONFIG} in {folder}" if given.exists() else "no such run"
+        raise CallError(f"{path}: {what}; wanted a run folder of train_lstm.py, or its {BEST} in its place")
+    checkpoint = folder / BEST if given.is_dir() else given
+    if not checkpoint.exists():
+        raise CallError(
+            f"{checkpoint}: not there yet; wanted a run that was evaluated once: wait, or go on training"
+        )
+    sha256 = digest_of(checkpoint)
+    if not (folder / DONE).exists():
+        log(f"warning: {folder} is not finished; its best so far is used")
+    whole = folder.resolve()
+    config = json.loads((folder / CONFIG).read_text())
+    return Run(folder, str(checkpoint), sha256, f"{whole.name}_{whole.parent.name}", config)
+
+
+def digest_of(checkpoint: Path) -> str:
+    """Return the sha256 of a checkpoint; CallError where it is damaged."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            broken = archive.testzip()
+    except zipfile.BadZipFile as exc:
+        broken = str(exc)
+    except OSError as exc:
+        raise CallError(f"{checkpoint}: {exc.strerror}; wanted a checkpoint of train_lstm.py") from exc
+    if broken:
+        raise CallError(f"{checkpoint}: damaged ({broken}); wanted a checkpoint of train_lstm.py")
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()

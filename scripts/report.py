@@ -121,7 +121,7 @@ def speak(records: list[Record]) -> dict[str, Any]:
         cards = samples.cards(records, read_strip)
     except ValueError as exc:
         raise CallError(str(exc)) from exc
-    return {"cards": cards, "note": samples.note(len(cards), len(records))}
+    return {"cards": cards, "note": samples.note(len(cards), records)}
 
 
 def samples_of(manifests: list[str]) -> list[Record]:

@@ -240,7 +240,7 @@ def test_samples_play_and_say_how_they_were_made(report: Page) -> None:
         "temperature 0.5, top-k 5, no. 2",
     ]
     assert "units100, 1 different" in report.texts("#samples dl")[0]
-    assert "entropy0.0 bits" in report.texts("#samples dl")[0]
+    assert "entropy0.0 bitsrepetition100 %" in report.texts("#samples dl")[0]
     assert report.texts("#samples li > p") == [
         "The recogniser heard no words.",
         "“babble <b>babble <b>”",

@@ -6,8 +6,9 @@ from typing import Any, Callable
 
 from media.report.examples import RATE_HZ, flac
 from media.report.page import shown
-from media.report.units import strip
+from media.report.units import settings_of, strip
 from media.tiers import clean
+from media.unit_figures import figures
 
 SAMPLES = 12
 SAMPLE_S = 20.0  # of sound and units of each
@@ -29,7 +30,8 @@ def cards(
     records: list[dict[str, Any]], read_units: Callable[[dict[str, Any]], tuple[Any, Any, float]]
 ) -> list[dict[str, Any]]:
     """Return the samples as the page shows them; `read_units` gives units, durations or None, and hop_s."""
-    made, left = [], BUDGET
+    made: list[dict[str, Any]] = []
+    left = BUDGET
     for record in choose(records):
         units, durations, hop_s = read_units(record)
         sound, seconds = _sound(record)
@@ -49,23 +51,25 @@ def cards(
     return made
 
 
-def note(shown: int, generated: int) -> str:
-    """Return the line above the samples."""
+def note(shown: int, records: list[dict[str, Any]]) -> str:
+    """Return the line above the samples; with figures of the training units where generate.py left them."""
     if not shown:
         return ""
-    which = "all" if shown == generated else f"{shown} of {generated:,}, some of each setting"
-    return (
+    which = "all" if shown == len(records) else f"{shown} of {len(records):,}, some of each setting"
+    text = (
         f"Drawn from a language model unit by unit and spoken by the vocoder: {which}. Entropy is that of a "
-        "sample's units taken one by one: low where it repeats itself."
+        "sample's units taken one by one, repetition the share of units that equal the one before."
     )
+    known = settings_of(records[0]["units_filepath"], "generation_report.json").get("figures", {})
+    trained = next((row for name, row in known.items() if name.endswith("training units")), None)
+    if trained:
+        all_together, as_many = _two_figures(known["all"]), _two_figures(trained)
+        text += f" All samples together: {all_together}; as many units of the training data: {as_many}."
+    return text
 
 
-def entropy_bits(units: Any) -> float:
-    """Return the entropy of a sample's units taken one by one, in bits: 0 where one repeats for ever."""
-    import numpy as np
-
-    share = np.unique(units, return_counts=True)[1] / max(1, len(units))
-    return float(-(share * np.log2(share)).sum()) + 0.0
+def _two_figures(row: dict[str, Any]) -> str:
+    return f"{row['unit_entropy_bits']:.1f} bits and {100 * row['repetition']:.0f} %"
 
 
 def _sound(record: dict[str, Any]) -> tuple[str | None, float]:
@@ -74,14 +78,11 @@ def _sound(record: dict[str, Any]) -> tuple[str | None, float]:
     """
     from media.audio import AudioError, load_mono
 
-    path = record.get("synthesis_filepath")
-    if not path:
-        return None, 0.0
     try:
-        samples = load_mono(path, RATE_HZ)
+        samples = load_mono(record["synthesis_filepath"], RATE_HZ) if "synthesis_filepath" in record else []
     except (AudioError, OSError):
         return None, 0.0
-    return flac(samples[: int(SAMPLE_S * RATE_HZ)]), len(samples) / RATE_HZ
+    return (flac(samples[: int(SAMPLE_S * RATE_HZ)]), len(samples) / RATE_HZ) if len(samples) else (None, 0.0)
 
 
 def _setting(record: dict[str, Any]) -> list[str]:
@@ -94,5 +95,9 @@ def _facts(record: dict[str, Any], units: Any, seconds: float) -> list[list[str]
     if record.get("prompt"):
         facts.append(["prompt", f"{len(record['prompt'])} units"])
     different = len(set(units.tolist()))
-    return [*facts, ["length", f"{seconds:.1f} s"], ["units", f"{len(units):,}, {different:,} different"],
-            ["entropy", f"{entropy_bits(units):.1f} bits"]]  # fmt: skip
+    found = figures([units])
+    facts += [["length", f"{seconds:.1f} s"], ["units", f"{len(units):,}, {different:,} different"]]
+    if len(units):
+        facts.append(["entropy", f"{found['unit_entropy_bits'] + 0.0:.1f} bits"])
+        facts.append(["repetition", f"{100 * found['repetition']:.0f} %"])
+    return facts

@@ -10,11 +10,11 @@ from typing import Any
 HOP_S = 0.02  # of HuBERT, where nothing says what made the units
 
 
-def settings_of(path: str) -> dict[str, Any]:
-    """Return the settings beside a file that a stage made, of the nearest folder that has some."""
+def settings_of(path: str, name: str = "settings.json") -> dict[str, Any]:
+    """Return what the nearest file of that name above a file says, {} where there is none."""
     for folder in Path(path).parents:
         try:
-            return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue
     return {}

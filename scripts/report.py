@@ -106,11 +106,11 @@ def units_of(record: Record, example: dict[str, Any]) -> dict[str, Any]:
 
 def read_strip(record: Record) -> tuple[Any, Any, float]:
     """Return a record's units, their durations (frames; None: one each), and the seconds of a frame."""
-    from media.report.units import HOP_S, settings_of
+    from media.report.units import hop_of
     from networks.unit_files import read_record
 
     units, durations = read_record(record, record_key(record))
-    return units, durations, float(settings_of(record["units_filepath"]).get("hop_s") or HOP_S)
+    return units, durations, hop_of(record, len(units) if durations is None else int(durations.sum()))
 
 
 def speak(records: list[Record]) -> dict[str, Any]:

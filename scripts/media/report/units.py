@@ -20,6 +20,15 @@ def settings_of(path: str, name: str = "settings.json") -> dict[str, Any]:
     return {}
 
 
+def hop_of(record: dict[str, Any], frames: int) -> float:
+    """Return the seconds of a frame of a record's units: as the settings beside them say, else by what was
+    made of them.
+    """
+    said = settings_of(record["units_filepath"]).get("hop_s")
+    made_s = record.get("synthesis_duration") or record.get("sts_duration")
+    return float(said or (made_s / frames if made_s and frames else HOP_S))
+
+
 def strip(
     units: Any, durations: Any, hop_s: float, start_s: float = 0.0, end_s: float = math.inf
 ) -> dict[str, Any]:

@@ -3,6 +3,8 @@
     python scripts/submit.py corpus /data/corpus              VAD → ASR array → merge → export → report
     python scripts/submit.py corpus /data/corpus --shards 64 --at-once 8 --snapshot
     python scripts/submit.py asr metadata/corpus.json --asr-args "--backend pocketsphinx"
+    python scripts/submit.py units metadata/corpus.json       encode array → merge → grid of runs → table
+    python scripts/submit.py babble checkpoints/RUN/corpus_s42   generate → synthesize → VAD → ASR → report
     python scripts/submit.py corpus /data/corpus --dry-run    the sbatch lines, which are a script you can run
 
 Arguments of a step's script: --STEP-args "…"; of its sbatch: --STEP-sbatch "--time=1-0 --partition=gpu".
@@ -24,6 +26,7 @@ from pathlib import Path
 from amela.cli import Parser, parser, positive
 from amela.errors import CallError, run_main
 from amela.submission import Plan, Submission
+from amela.trained import run_name
 from amela.workflow import Step, Wish, folder_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,8 +66,29 @@ WORKFLOWS = {
         Step("merge", "--manifest {manifest} --stage asr {field_flag}", merges="asr", after_any=("asr",)),
         *AFTER_ASR,
     ),
+    "units": (
+        Step("encode", "{manifest} --output output/{name}_units", stage="encode"),
+        Step("merge", "--manifest {manifest} --stage encode", merges="encode", after_any=("encode",)),
+        Step("train", "{manifest} output/{name}_units", trains=True, after_ok=("merge",)),
+        Step("grid", "collect {name}", makes="output/{name}_grid.csv", after_any=("train",)),
+    ),
+    "babble": (
+        Step("generate", "{folder} output/{name}", merges="generate"),
+        Step("synthesize", "{manifest} --output output/{name}", merges="synthesize", after_ok=("generate",)),
+        Step("vad", "{manifest}", merges="vad", after_ok=("synthesize",)),
+        Step("asr", "{manifest} {field_flag}", stage="asr", after_ok=("vad",)),
+        Step("merge", "--manifest {manifest} --stage asr {field_flag}", merges="asr", after_any=("asr",)),
+        Step(
+            "generate.figures",
+            "{folder} output/{name} --figures",
+            after_ok=("merge",),
+            makes="output/{name}/generation_report.json",
+        ),
+        AFTER_ASR[-1],
+    ),
 }
-FROM_FOLDER = ("corpus",)  # the others start from a manifest
+FROM_FOLDER = {"corpus": "folder of audio", "babble": "run folder of train_lstm.py"}  # the others: a manifest
+SHARDS = {"babble": 1}  # minutes of speech; where nothing stands here, the first array's batch file says it
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,15 +101,16 @@ def parse_args() -> argparse.Namespace:
         text = " → ".join(step.name for step in steps)
         one = workflows.add_parser(name, help=text, description=f"{name}: {text}")
         add = one.add_argument
-        add("source", help="folder of audio" if name in FROM_FOLDER else "manifest")
-        add("--name", help="of the manifest, metadata/NAME.json (default: the folder's name)")
+        add("source", help=FROM_FOLDER.get(name, "manifest"))
+        add("--name", help="of the manifest, metadata/NAME.json (default: after the folder)")
         add("--field", metavar="NAME", help="write the text to this field, where `text` is a human reference")
         add(
             "--shards",
             type=positive,
+            default=SHARDS.get(name),
             metavar="N",
-            help="tasks of each array (default: what its batch file says; without "
-            "sbatch: what runs here at once)",
+            help="tasks of each array (default: what its batch file says, 1 to babble; without sbatch: what "
+            "runs here at once)",
         )
         add("--at-once", type=positive, metavar="N", help="most tasks of an array that run at the same time")
         add(
@@ -145,8 +170,10 @@ def places(args: argparse.Namespace) -> dict[str, str]:
     if args.workflow in FROM_FOLDER:
         if not source.is_dir():
             manifest = "; for a manifest: `submit.py asr MANIFEST`" if source.exists() else ""
-            raise CallError(f"{source}: no such folder; wanted a folder of audio{manifest}")
-        stem = f"metadata/{args.name or folder_name(args.source)}"
+            raise CallError(f"{source}: no such folder; wanted a {FROM_FOLDER[args.workflow]}{manifest}")
+        babble = args.workflow == "babble"
+        name = f"{run_name(source)}_generated" if babble else folder_name(args.source)
+        stem = f"metadata/{args.name or name}"
     else:
         if not source.is_file():
             raise CallError(f"{source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")

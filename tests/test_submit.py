@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,12 @@ from pathlib import Path
 
 import pytest
 
+import submit as submit_py
+from amela import grid
 from amela.causes import causes, final_states, format_time, grown, parse_memory_mb, parse_time_s
 from amela.errors import CallError
+from amela.workflow import Wish, missing_steps
+from small_vocoder import make_vocoder
 from toy import reference, results_of, write_toy_manifest
 
 TOY_WORKFLOW = """
@@ -25,6 +30,7 @@ WORKFLOWS["toy"] = (
     Step("after", "{manifest}", after_ok=("merge",), makes="output/after.txt"),
 )
 """
+UNITS = 12  # of the small vocoder
 AFTER = "import sys\nopen('output/after.txt', 'w').write(open(sys.argv[1]).read())\n"
 
 
@@ -66,6 +72,17 @@ def test_lines_are_those_on_record(cluster, checkout):
     )
     record = Path(__file__).parent / "data/submit_corpus.txt"
     assert lines.splitlines() == record.read_text().splitlines()
+
+
+def test_lines_of_units_and_babble_are_those_on_record(cluster, checkout):
+    (checkout / "metadata/corpus.json").write_text('{"audio_filepath": "/a.wav"}\n')
+    (checkout / "checkpoints/lstm_h8/corpus_s42").mkdir(parents=True)
+    words = ["--train-args=--grid grid.json", "--train-sbatch=--array=0-3", "--encode-args", "--layer 9"]
+    lines = submit(cluster, "units", "metadata/corpus.json", "--shards=4", *words, "--dry-run")
+    words = ["--generate-args", "--samples 2", "--vad-args=--engine silero", "--field=pred_text", "--dry-run"]
+    lines += submit(cluster, "babble", "checkpoints/lstm_h8/corpus_s42/", *words)
+    record = Path(__file__).parent / "data/submit_units_and_babble.txt"
+    assert lines.replace(f"{checkout}/", "").splitlines() == record.read_text().splitlines()
 
 
 def test_dry_run_is_a_script_that_does_it(cluster, here):
@@ -216,6 +233,75 @@ def test_a_name_belongs_to_one_folder(cluster, checkout):
     assert "metadata/corpus.json was made of" in text
     assert "wanted another --name" in text
     cluster.run("scancel", *jobs.values())
+
+
+@pytest.fixture
+def trained(checkout: Path) -> Path:
+    """Return the folder of a run that learnt nothing, in a checkout with a vocoder for its units."""
+    import torch
+
+    from networks import unit_lm
+
+    make_vocoder(checkout / "voice", UNITS)
+    run = checkout / "checkpoints/lstm_h8/corpus_s42"
+    run.mkdir(parents=True)
+    config = {"arch": "lstm", "vocab_size": UNITS, "hidden_size": 8, "num_layers": 1, "dropout": 0.0,
+              "embedding_dim": 8, "max_units": 4096}  # fmt: skip
+    torch.save({"config": config, "model": unit_lm.build(config).state_dict()}, run / "best.pt")
+    torch.save(torch.arange(UNITS).repeat(20), run / "units.pt")
+    file = {"id": "a", "units_filepath": str(run / "units.pt"), "unit_count": 20 * UNITS, "split": "train"}
+    for name, content in (("config.json", config), ("done.json", {}), ("files.json", file)):
+        (run / name).write_text(json.dumps(content) + "\n")
+    return run
+
+
+def test_babbling_from_model_to_report_and_again_only_what_is_missing(trained, checkout):
+    command = [sys.executable, "scripts/submit.py", "babble", str(trained), "--local", "--name=babble"]
+    steps = {
+        "generate": "--samples 1 --max-length 80 --temperature 1 --top-k 5 none --top-p none --device cpu",
+        "synthesize": "--vocoder voice/generator.pt --device cpu",
+        "vad": "--engine silero",
+        "asr": "--backend pocketsphinx",
+    }
+    words = [f"--{name}-args={said}" for name, said in steps.items()]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=200)
+    logs = "".join(path.read_text() for path in Path("logs").glob("*.err"))
+    assert done.returncode == 0, done.stdout + logs
+    records = [json.loads(line) for line in Path("metadata/babble.json").read_text().splitlines()]
+    names = [f"temp1.0_topk{top_k}_toppnone_00001" for top_k in (5, "none")]
+    assert [record["id"] for record in records] == names
+    for record in records:
+        assert record["unit_count"] == 80
+        assert record["duration"] == 1.6
+        assert Path(record["audio_filepath"]).is_file()
+        assert record["audio_filepath"] == record["synthesis_filepath"]
+        assert "text" in record
+    figures = json.loads(Path("output/babble/generation_report.json").read_text())["figures"]
+    assert figures["all"]["words_a_second"] == sum(len(record["text"].split()) for record in records) / 3.2
+    assert len(Path("output/babble/generation_log.csv").read_text().splitlines()) == 3
+    assert Path("output/babble_report.html").stat().st_size > 10_000
+    said = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60).stdout
+    assert said.startswith("nothing is missing")
+    Path("output/babble_report.html").unlink()
+    said = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60).stdout
+    assert re.findall(r"^— (\w+)", said, re.MULTILINE) == ["report"]
+
+
+def test_training_is_done_when_each_run_of_its_grid_is(checkout):
+    manifest = checkout / "metadata/corpus.json"
+    manifest.write_text('{"id": "a"}\n')
+    steps = [step for step in submit_py.WORKFLOWS["units"] if step.name == "train"]
+    values = {"manifest": str(manifest), "name": "corpus", "field": ""}
+    wishes = {"train": Wish([], [])}
+    assert missing_steps(steps, values, wishes) == steps
+    points = [{"hidden_size": 8}, {"hidden_size": 16}]
+    folders = [str(checkout / "checkpoints" / f"h{point['hidden_size']}") for point in points]
+    grid.freeze("checkpoints", "corpus", points, folders)
+    for folder in folders:
+        assert missing_steps(steps, values, wishes) == steps
+        Path(folder).mkdir()
+        Path(folder, "done.json").write_text("{}\n")
+    assert missing_steps(steps, values, wishes) == []
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import Any
 
 from amela.errors import CallError
 from amela.files import link_first, make_folder, read_when_whole
-from amela.manifest import to_line
+from amela.manifest import from_line, to_line
+from amela.run_folder import DONE
 from amela.slurm import Place, command_line
 
 Point = dict[str, Any]
@@ -90,6 +91,13 @@ def freeze(checkpoints: str, dataset: str, points: list[Point], folders: list[st
     link_first(path, b"".join(lines))
     read_when_whole(path)
     return path
+
+
+def is_finished(checkpoints: str, dataset: str) -> bool:
+    """Tell whether grids of a data set were begun, and all their runs are finished."""
+    files = Path(checkpoints).glob(f"grid_{dataset}_*.jsonl")
+    runs = [Path(from_line(line)["run"]) for path in files for line in path.read_bytes().splitlines()]
+    return bool(runs) and all((run / DONE).exists() for run in runs)
 
 
 def mine(points: int, place: Place) -> list[int]:

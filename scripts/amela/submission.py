@@ -100,7 +100,7 @@ class Submission:
         jobs = self.before.get("jobs", {}).get(step.name, [])
         if not jobs or not self.plan.on_cluster:
             return
-        field = self.plan.values["field"]
+        field = step.field(self.plan.values)
         summary = stage_summary(Path(self.manifest), step.stage, field) if step.stage else None
         why = causes(final_states(jobs), summary)
         if not why:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amela.errors import CallError
+from amela.files import StrPath
 from amela.log import log
 from amela.run_folder import CONFIG, DONE
 
@@ -42,9 +43,14 @@ def find_run(path: str) -> Run:
     sha256 = digest_of(checkpoint)
     if not (folder / DONE).exists():
         log(f"warning: {folder} is not finished; its best so far is used")
-    whole = folder.resolve()
     config = json.loads((folder / CONFIG).read_text())
-    return Run(folder, str(checkpoint), sha256, f"{whole.name}_{whole.parent.name}", config)
+    return Run(folder, str(checkpoint), sha256, run_name(folder), config)
+
+
+def run_name(folder: StrPath) -> str:
+    """Return the name that tells a run from all others: data set and seed, then model and settings."""
+    whole = Path(folder).resolve()
+    return f"{whole.name}_{whole.parent.name}"
 
 
 def digest_of(checkpoint: Path) -> str:

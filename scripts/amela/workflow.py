@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from amela import grid
 from amela.batch_file import read_directives
 from amela.manifest import scan
 from amela.state import stage_folder
 from amela.summary import StageSummary, summarise
 
+CHECKPOINTS = "checkpoints"  # where train_lstm.py puts its runs
 MOST_ERRORS = 0.1  # share of failed records that is no failure, as for the stages and the merge
 
 
@@ -29,11 +31,16 @@ class Step(NamedTuple):
     makes: str = ""  # file or folder; up to date where it is newer than the manifest
     defaults: str = ""  # arguments unless --NAME-args gives others
     on_request: bool = False  # only where --NAME-args is given
+    trains: bool = False  # the grids of the data set {name}: done when all their runs are
 
     @property
     def launcher(self) -> str:
         """Return the batch file."""
         return f"slurm/{self.name.split('.')[0]}.slurm"
+
+    def field(self, values: dict[str, str]) -> str:
+        """Return the --field that its stage is given, "" for the stage's own."""
+        return values["field"] if "{field_flag}" in self.arguments else ""
 
     @property
     def flag(self) -> str:
@@ -93,8 +100,10 @@ def _is_done(step: Step, values: dict[str, str]) -> bool:
     if not manifest.exists():
         return False
     if step.stage or step.merges:
-        summary = stage_summary(manifest, step.stage or step.merges, values["field"])
+        summary = stage_summary(manifest, step.stage or step.merges, step.field(values))
         return summary is not None and _stage_is_done(summary, manifest, bool(step.merges))
+    if step.trains:
+        return grid.is_finished(CHECKPOINTS, values["name"])
     made = Path(step.makes.format(**values))
     return made.exists() and (made == manifest or made.stat().st_mtime >= manifest.stat().st_mtime)
 

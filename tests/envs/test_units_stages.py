@@ -19,6 +19,7 @@ import torch
 import golden
 from amela.merge import merge
 from arrays import Task, do_harm
+from small_vocoder import make_vocoder
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -68,30 +69,7 @@ def models(stage: str, folder: Path) -> list[str]:
         "2",
     ]
     flags += ["--device", "cpu", "--max-error-rate", "1"]
-    return flags if stage == "encode" else [*flags, "--vocoder", str(make_vocoder(folder / "voice"))]
-
-
-def make_vocoder(folder: Path) -> Path:
-    """Write a tiny vocoder of random weights, in the format of the original ones, with two speakers."""
-    from networks.hifigan import UnitHifigan
-
-    path = folder / "generator.pt"
-    if path.exists():
-        return path
-    folder.mkdir()
-    config = {
-        "resblock": "1", "upsample_rates": [5, 4, 4, 2, 2], "upsample_kernel_sizes": [11, 8, 8, 4, 4],
-        "upsample_initial_channel": 32, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]],
-        "num_embeddings": UNITS, "embedding_dim": 8, "model_in_dim": 16, "sampling_rate": 16_000,
-        "multispkr": "from_input_file",
-    }  # fmt: skip
-    torch.manual_seed(2)
-    tables = {"dict.weight": torch.randn(UNITS, 8), "spkr.weight": torch.randn(2, 8)}
-    model = UnitHifigan(config, tables)
-    torch.save({"generator": {**model.state_dict(), **tables}}, path)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "speakers.txt").write_text("one\ntwo\n")
-    return path
+    return flags if stage == "encode" else [*flags, "--vocoder", str(make_vocoder(folder / "voice", UNITS))]
 
 
 def run(name: str, *arguments: object, status: int = 0) -> str:
@@ -166,7 +144,7 @@ def test_sts_is_encode_then_synthesize(here: Path) -> None:
     run("encode", "two.json", *models("encode", here))
     voice = [
         "--vocoder",
-        make_vocoder(here / "voice"),
+        make_vocoder(here / "voice", UNITS),
         "--speaker",
         "two",
         "--device",
@@ -239,7 +217,7 @@ def test_a_folder_of_units_is_spoken(here: Path) -> None:
     for name, values in (("one", [1, 2, 3]), ("deep/two", [UNITS - 1] * 600), ("bad", [UNITS]), ("none", [])):
         torch.save(torch.tensor(values, dtype=torch.int16), tokens / f"{name}.pt")
     (tokens / "torn.pt").write_bytes((tokens / "one.pt").read_bytes()[:100])
-    flags = ["--vocoder", make_vocoder(here / "voice"), "--device", "cpu", "--max-error-rate", 1]
+    flags = ["--vocoder", make_vocoder(here / "voice", UNITS), "--device", "cpu", "--max-error-rate", 1]
     said = run("synthesize", tokens, *flags)
     assert f"found unit {UNITS}, wanted 0 to {UNITS - 1}" in said
     assert "no units" in said

@@ -1,12 +1,12 @@
 """Write one HTML page about a manifest: sound, units, distributions, language models, files, methods.
 
     python scripts/report.py metadata/corpus.json
-    python scripts/report.py metadata/corpus.json --generated metadata/corpus_lm.json
+    python scripts/report.py metadata/corpus.json --generated metadata/babble.json
 
 The page holds all it needs (a few examples with their sound too) and loads nothing: it can be mailed, or
 opened years later. Of a large manifest the table shows an even sample; counts and charts are of every record.
 Records that went through encode.py show their units, through sts.py what was made of them; the runs of the
-data set's grids show their curves, and --generated what generate.py and synthesize.py made with them.
+data set's grids show their curves, and what generate.py and synthesize.py made with them can be heard.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from amela.grid_runs import config_of, ranked_runs, varied
 from amela.log import log
 from amela.manifest import Record, open_manifest, read_records, record_key
 from amela.summary import summarise
+from amela.trained import run_name
 
 MAX_ROWS = 20_000  # in the table: about 10 MB of page
 
@@ -124,8 +125,11 @@ def speak(records: list[Record]) -> dict[str, Any]:
     return {"cards": cards, "note": samples.note(len(cards), records)}
 
 
-def samples_of(manifests: list[str]) -> list[Record]:
-    """Return the records of samples of language models that have their units."""
+def samples_of(manifests: list[str] | None, runs: list[Record]) -> list[Record]:
+    """Return the records of samples that have their units, of the manifests or of those named after runs."""
+    if manifests is None:
+        named = [f"metadata/{run_name(run['run'])}_generated.json" for run in runs]
+        manifests = list(filter(os.path.exists, named))
     records = (record for path in manifests for _, record in read_records(path))
     return [record for record in records if record.get("units_filepath")]
 
@@ -158,9 +162,8 @@ def main() -> int:
     parser.add_argument(
         "--generated",
         nargs="+",
-        default=[],
         metavar="MANIFEST",
-        help="samples of language models, as generate.py and synthesize.py leave them",
+        help="samples of language models (default: those that generate.py named after the data set's runs)",
     )
     parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of all runs")
     args = parser.parse_args()
@@ -202,7 +205,8 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         corpus.add(line, record, score, why, in_table or why is not None)
         done.update(folder.name for folder, header in headers.items() if header["field"] in record)
     facts = facts_of(corpus, headers, failed, systems)
-    facts["runs"], facts["generated"] = ranked_runs(args.checkpoints, name), samples_of(args.generated)
+    facts["runs"] = ranked_runs(args.checkpoints, name)
+    facts["generated"] = samples_of(args.generated, facts["runs"])
     facts["varied"], facts["config"] = varied(facts["runs"]), config_of(facts["runs"])
     data = {
         "rate": 16_000,
@@ -244,6 +248,7 @@ def facts_of(
     """Return what the methods paragraph and the tiles say, see media/report/methods.py."""
     from media.report.units import settings_of
 
+    encoded = settings_of(corpus.made.get("units_filepath", ""))
     stages = {folder.name.split(".")[0]: header["settings"] for folder, header in headers.items()}
     versions: dict[str, Any] = {}
     for header in headers.values():
@@ -259,7 +264,7 @@ def facts_of(
         "audio_s": sum(corpus.durations),
         "speech_s": corpus.speech_s,
         "units": corpus.units,
-        "encode": settings_of(corpus.made.get("units_filepath", "")),
+        "encode": encoded if "kmeans" in encoded else {},
         "sts": settings_of(corpus.made.get("sts_filepath", "")),
         "no_speech": corpus.no_speech,
         "truncated": corpus.truncated,

@@ -59,8 +59,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "grid.json").write_text(json.dumps(GRID))
     train = ("--grid", "grid.json", "--embedding-dim", 8, "--num-epochs", 5, "--log-steps", 1)
     run("train_lstm.py", "metadata/corpus.json", units, *train, "--batch-size", 2, cwd=folder)
-    write_lines(folder / "metadata" / "lm.json", generated(folder, draw))
-    run("report.py", "metadata/corpus.json", "--generated", "metadata/lm.json", cwd=folder)
+    model = next((folder / "checkpoints").glob("*_h8_*_l1_*")).name
+    write_lines(folder / "metadata" / f"corpus_s42_{model}_generated.json", generated(folder, draw))
+    run("report.py", "metadata/corpus.json", cwd=folder)
     return folder
 
 
@@ -302,6 +303,11 @@ def test_what_is_not_there_has_no_section(page: Page, work: Path) -> None:
     assert page.run(hidden)
     assert page.run("document.querySelectorAll('.units, .switch').length") == 0
     assert "units" not in page.texts("#prose")[0]
+    generated_by_another = next((work / "metadata").glob("*_generated.json"))
+    run("report.py", "metadata/plain.json", "--generated", generated_by_another, cwd=work)
+    page.open(work / "output" / "plain_report.html")
+    assert page.run("document.getElementById('lm').hidden")
+    assert len(page.texts("#samples li")) == 3
 
 
 def test_units_that_cannot_be_read_cost_no_page(work: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from amela import beats
 from amela.files import StrPath
+from amela.grid import grid_files
 from amela.run_folder import CONFIG, DONE
 
 
@@ -20,8 +20,7 @@ def ranked_runs(checkpoints: StrPath, dataset: str) -> list[dict[str, Any]]:
     state (done, running, stopped, missing), best_loss (nats a unit), perplexity, best_step, step, and the
     curves [(step, loss)] `training` and `validation`. Losses are None where nothing was evaluated yet.
     """
-    mark = "[0-9a-f]" * 8  # of `freeze`; a `*` would find those of <dataset>_more too
-    files = sorted(Path(checkpoints).glob(f"grid_{glob.escape(dataset)}_{mark}.jsonl"))
+    files = grid_files(checkpoints, dataset)
     rows = [_row(path, json.loads(line)) for path in files for line in path.read_text().splitlines()]
     rows.sort(key=lambda row: (row["best_loss"] is None, row["best_loss"] or 0.0, row["point"]))
     for rank, row in enumerate(rows, 1):

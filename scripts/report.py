@@ -84,45 +84,23 @@ def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
             size = len(example["audio"]) + len(example.get("sts", "")) if example else 0
             if example and size <= budget:
                 budget -= size
-                made.append({**example, **units_of(records[row], example)})
+                made.append({**example, **units_beside(records[row], example)})
     return made
 
 
-def units_of(record: Record, example: dict[str, Any]) -> dict[str, Any]:
-    """Return the units of an example's stretch as the page draws them; nothing where there are none to
-    read.
-    """
-    from media.report.units import strip
+def units_beside(record: Record, example: dict[str, Any]) -> dict[str, Any]:
+    """Return the units of an example's stretch for the page; nothing, said in the log, where there are none."""
+    from media.report import units
 
     if not record.get("units_filepath"):
         return {}
+    start_s = example["start_s"]
     try:
-        units, durations, hop_s = read_strip(record)
+        strip = units.strip_of(record, record_key(record), start_s, start_s + example["duration_s"])
     except (ValueError, ImportError) as exc:
         log(f"{exc}: its units are not shown")
         return {}
-    start_s = example["start_s"]
-    return {"units": strip(units, durations, hop_s, start_s, start_s + example["duration_s"])}
-
-
-def read_strip(record: Record) -> tuple[Any, Any, float]:
-    """Return a record's units, their durations (frames; None: one each), and the seconds of a frame."""
-    from media.report.units import hop_of
-    from networks.unit_files import read_record
-
-    units, durations = read_record(record, record_key(record))
-    return units, durations, hop_of(record, len(units) if durations is None else int(durations.sum()))
-
-
-def speak(records: list[Record]) -> dict[str, Any]:
-    """Return the samples of language models as the page shows them."""
-    from media.report import samples
-
-    try:
-        cards = samples.cards(records, read_strip)
-    except ValueError as exc:
-        raise CallError(str(exc)) from exc
-    return {"cards": cards, "note": samples.note(len(cards), records)}
+    return {"units": strip}
 
 
 def samples_of(manifests: list[str] | None, runs: list[Record]) -> list[Record]:
@@ -184,7 +162,7 @@ def main() -> int:
 
 def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the data of the page and its texts, as HTML."""
-    from media.report import methods, models, page
+    from media.report import methods, models, page, palette, samples
     from media.report.corpus import Corpus, name_rows
     from media.report.scores import HEADS, read_systems, systems_table
     from media.report.sections import charts, grouped, lead, stage_table, tiles
@@ -222,12 +200,14 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         ],
         "failures": grouped(failed),
         "models": models.section(facts["runs"], facts["varied"]),
-        "samples": speak(facts["generated"]),
+        "samples": samples.section(facts["generated"]),
         "examples": play(args.manifest, corpus, args.examples),
         "rows_note": ""
         if len(corpus.rows) == corpus.records
         else f"An even sample of all {corpus.records:,}, with all failures.",
     }
+    strips = [one["units"] for one in [*data["examples"], *data["samples"]["cards"]] if "units" in one]
+    data["palette"] = palette.section(strips, f"models/{facts['encode'].get('kmeans')}.npz")
     data["base"], data["rows"] = name_rows(corpus.rows, output), corpus.rows
     return data, page.texts(
         name,

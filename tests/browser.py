@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from speech import SAMPLE_RATE
-
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = (
     "--headless=new",
@@ -59,6 +57,8 @@ def run(script: str, *arguments: object, cwd: Path, status: int = 0) -> str:
 
 def write_sound(path: Path, samples: Any) -> None:
     import soundfile
+
+    from speech import SAMPLE_RATE
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:

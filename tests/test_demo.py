@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from conftest import copy_code
 if TYPE_CHECKING:
     from cluster import Cluster
 
+SAMPLES = 6  # of the best model, in the report
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -80,12 +82,24 @@ def alone() -> dict[str, str]:
 def check_results(clone: Path, said: str) -> list[dict[str, object]]:
     records = [json.loads(line) for line in (clone / "metadata/demo_few words.json").read_text().splitlines()]
     assert len(records) == 5
-    assert all({"speech", "text", "asr", "asr_segments"} <= set(record) for record in records)
+    fields = {"speech", "text", "asr", "asr_segments", "units_filepath", "sts_filepath", "sts_text"}
+    assert all(fields <= set(record) for record in records)
     assert sum(record["text"] == "" for record in records) == 1, "noise has no words"
     report = clone / "output/demo_few words_report.html"
     assert report.stat().st_size > 50_000
     assert f"report       {report}" in said
     assert "WER %" in said
+    assert re.search(r"little speech: \d+ units instead of", said)
+    with open(clone / "output/demo_few words_global_metrics.csv", newline="") as file:
+        assert [row["system"] for row in csv.DictReader(file)] == ["text", "sts_text"]
+    with open(clone / "output/demo_few words_grid.csv", newline="") as file:
+        runs = list(csv.DictReader(file))
+    assert [run["state"] for run in runs] == ["done"] * 4
+    (samples,) = (clone / "metadata").glob("*_generated.json")
+    assert all("text" in json.loads(line) for line in samples.read_text().splitlines())
+    page = report.read_text()
+    assert page.count('"hop_s":0.01') >= 5 + SAMPLES
+    assert all(name in page for name in ("LSTM language models", "Griffin-Lim", '"sts":"'))
     assert len(list((clone / "output/demo_few words").rglob("*.TextGrid"))) == 5
     return records
 

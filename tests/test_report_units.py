@@ -93,6 +93,24 @@ def report(page: Page, work: Path) -> Page:
     return page
 
 
+def test_units_are_coloured_by_what_they_sound_like_where_it_is_known() -> None:
+    """Spectra of two shapes at two levels: shape decides the hue, the quiet ones are the paler ones."""
+    import numpy as np
+
+    from media.report import palette
+
+    draw = np.random.default_rng(0)
+    shapes = np.stack([np.linspace(-2, 2, 20), np.linspace(2, -2, 20), 2 * np.cos(np.arange(20))])
+    levels = np.array([0.0, 0.0, 0.0, -9.0, -9.0, -9.0])
+    spectra = np.tile(shapes, (2, 1)) + levels[:, None] + draw.normal(0, 0.05, (6, 20))
+    colours = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in palette.by_sound(spectra)]
+    hues = [np.argmax(colour) * 10 + np.argmin(colour) for colour in colours]
+    assert hues[:3] == hues[3:]
+    assert len(set(hues[:3])) > 1
+    assert all(sum(quiet) > sum(loud) for loud, quiet in zip(colours[:3], colours[3:]))
+    assert len(set(palette.by_number(2000)[:50])) == 50
+
+
 def first_record(work: Path, report: Page) -> dict[str, Any]:
     """Return the record on view."""
     lines = (work / "metadata" / "corpus.json").read_text().splitlines()
@@ -317,5 +335,5 @@ def test_units_that_cannot_be_read_cost_no_page(work: Path) -> None:
     records[1]["sts_filepath"] = str(work / "gone.wav")
     write_lines(work / "metadata" / "torn.json", records)
     said = run("report.py", "metadata/torn.json", cwd=work)
-    assert "torn.pt: damaged" in said
+    assert "torn.pt: no tensor can be read" in said
     assert "6 with sound" in said

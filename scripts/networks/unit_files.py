@@ -35,17 +35,6 @@ def read_pt(path: str) -> np.ndarray:
     return found.long().numpy()
 
 
-def read_record(record: dict[str, Any], key: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a record's units and, where they were deduplicated, their durations in frames."""
-    path = record.get("units_filepath")
-    if not isinstance(path, str):
-        raise WeightsError(f"{key}: no units_filepath; wanted one, made by encode.py")
-    if path.endswith(".parquet"):
-        return read_parquet(path, key)
-    durations = record.get("durations_filepath")
-    return read_pt(path), None if durations is None else read_pt(durations)
-
-
 def write_parquet(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
     """Write rows of file_id, units (int16), hop_s and, where deduplicated, durations (int32, in frames)."""
     import pyarrow as pa

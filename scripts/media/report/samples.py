@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 from media.report.examples import RATE_HZ, flac
 from media.report.page import shown
-from media.report.units import settings_of, strip
+from media.report.units import settings_of, strip_of
 from media.tiers import clean
 from media.unit_figures import figures
+from media.units import UnitsError, read_record
 
 SAMPLES = 12
 SAMPLE_S = 20.0  # of sound and units of each
@@ -26,29 +27,31 @@ def choose(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return turns[:SAMPLES]
 
 
-def cards(
-    records: list[dict[str, Any]], read_units: Callable[[dict[str, Any]], tuple[Any, Any, float]]
-) -> list[dict[str, Any]]:
-    """Return the samples as the page shows them; `read_units` gives units, durations or None, and hop_s."""
-    made: list[dict[str, Any]] = []
+def section(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the samples as the page shows them; those whose units cannot be read are left out."""
+    cards: list[dict[str, Any]] = []
     left = BUDGET
     for record in choose(records):
-        units, durations, hop_s = read_units(record)
+        try:
+            units, _ = read_record(record, record["id"])
+            strip = strip_of(record, record["id"], 0.0, SAMPLE_S)
+        except UnitsError:
+            continue
         sound, seconds = _sound(record)
         left -= len(sound or "")
-        seconds = seconds or len(units) * hop_s
+        seconds = seconds or len(units) * strip["hop_s"]
         text = record.get("text")
         card = {
             "id": shown(record["id"]),
             "name": ", ".join(_setting(record)) or shown(record["id"]),
             "facts": _facts(record, units, seconds),
-            "units": strip(units, durations, hop_s, 0.0, min(seconds, SAMPLE_S)),
+            "units": strip,
             "duration_s": round(min(seconds, SAMPLE_S), 4),
             "audio": sound if left >= 0 else None,
             "text": None if text is None else clean(text),
         }
-        made.append({name: value for name, value in card.items() if value is not None})
-    return made
+        cards.append({name: value for name, value in card.items() if value is not None})
+    return {"cards": cards, "note": note(len(cards), records)}
 
 
 def note(shown: int, records: list[dict[str, Any]]) -> str:

@@ -1,18 +1,6 @@
 // Units: their colours, and strips of them on a time axis.
 
-const unitColours = new Map();
-
-/** The colour of a unit, light enough for dark text: hues a golden angle apart in three lightnesses (OKLCH, as sRGB). */
-function unitColour(unit) {
-  if (unitColours.has(unit)) return unitColours.get(unit);
-  const [light, angle] = [0.73 + 0.075 * (unit % 3), unit * 2.39996];
-  const [a, b] = [0.11 * Math.cos(angle), 0.11 * Math.sin(angle)];
-  const l = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3, m = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3, s = (light - 0.0894841775 * a - 1.291485548 * b) ** 3;
-  const linear = [4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s, -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s, -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s];
-  const rgb = linear.map((value) => Math.round(255 * Math.min(1, Math.max(0, value <= 0.0031308 ? 12.92 * value : 1.055 * value ** (1 / 2.4) - 0.055))));
-  unitColours.set(unit, `rgb(${rgb.join(" ")})`);
-  return unitColours.get(unit);
-}
+const unitColour = (unit) => data.palette.colours[unit];
 
 /** Runs of a strip with their times in seconds: {unit, from, to}; what sticks out of start..end is cut. */
 function unitRuns(strip, start, end) {

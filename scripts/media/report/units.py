@@ -20,15 +20,6 @@ def settings_of(path: str, name: str = "settings.json") -> dict[str, Any]:
     return {}
 
 
-def hop_of(record: dict[str, Any], frames: int) -> float:
-    """Return the seconds of a frame of a record's units: as the settings beside them say, else by what was
-    made of them.
-    """
-    said = settings_of(record["units_filepath"]).get("hop_s")
-    made_s = record.get("synthesis_duration") or record.get("sts_duration")
-    return float(said or (made_s / frames if made_s and frames else HOP_S))
-
-
 def strip(
     units: Any, durations: Any, hop_s: float, start_s: float = 0.0, end_s: float = math.inf
 ) -> dict[str, Any]:
@@ -47,3 +38,17 @@ def strip(
     edges = np.flatnonzero(np.diff(shown, prepend=-1, append=-1))
     runs = np.stack([shown[edges[:-1]], np.diff(edges)], axis=1).tolist() if len(shown) else []
     return {"hop_s": hop_s, "first": first, "runs": runs}
+
+
+def strip_of(
+    record: dict[str, Any], key: str, start_s: float = 0.0, end_s: float = math.inf
+) -> dict[str, Any]:
+    """Return the strip of a record's units; ValueError where they cannot be read."""
+    from media.units import read_record
+
+    units, durations = read_record(record, key)
+    frames = len(units) if durations is None else int(sum(durations))
+    said = settings_of(record["units_filepath"]).get("hop_s")
+    made_s = record.get("synthesis_duration") or record.get("sts_duration")
+    hop_s = float(said or (made_s / frames if made_s and frames else HOP_S))
+    return strip(units, durations, hop_s, start_s, end_s)

@@ -68,7 +68,7 @@ function unitLine(item) {
   const show = () => {
     const run = pointed || atHead;
     const swatch = make("i", { class: "swatch", style: run ? `background:${unitColour(run.unit)}` : null });
-    node.replaceChildren(swatch, run ? unitName(run) : "no unit here");
+    node.replaceChildren(swatch, make("span", { title: data.palette.note }, run ? unitName(run) : "no unit here"));
   };
   const strip = unitStrip(item.example.units, item.start, item.end, (run) => { pointed = run; show(); });
   const move = (at) => { const run = strip.at(at); if (run !== atHead || !node.firstChild) { atHead = run; show(); } };
@@ -159,7 +159,7 @@ function open(row, example) {
   closer.addEventListener("click", () => zoom(2)); wider.addEventListener("click", () => zoom(0.5));
   wider.disabled = true;
   const gutter = make("div", { class: `gutter ${kind}`, "aria-hidden": "true" }, make("div", { class: "sound" }, "Sound"),
-    make("div", { class: "khz sound" }, make("span", {}, `${data.rate / 2000} kHz`), make("span", {}, "0")), units ? make("div", {}, "Units") : null, make("div", {}, "Speech"), make("div", {}, "Text"), make("div", {}, ""));
+    make("div", { class: "khz sound" }, make("span", {}, `${data.rate / 2000} kHz`), make("span", {}, "0")), units ? make("div", { title: data.palette.note }, "Units") : null, make("div", {}, "Speech"), make("div", {}, "Text"), make("div", {}, ""));
   viewer.replaceChildren(make("h3", {}, row.n), make("p", { class: "note" }, ...about(item)), make("div", { class: "plot" }, gutter, scroll), units ? units.node : "",
     make("div", { class: "controls" }, toggle, sounds.length > 1 ? make("div", { class: "switch", role: "group", "aria-label": "Sound" }, ...choices) : null, time, speed, make("span", { class: "end" }, wider, closer)), missing, words,
     example && example.sts_text ? make("p", { class: "transcript note" }, `Resynthesis: ${example.sts_text}`) : "",

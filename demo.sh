@@ -84,7 +84,8 @@ launch 1 slurm/export.slurm "$manifest" --format textgrid eaf srt rttm
 clusters=$(number_of_units)
 [ "$clusters" = "$units" ] || say "little speech: $clusters units instead of $units"
 codebook=(--encoder mfcc --kmeans "models/$name.npz")
-launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$clusters" --output "models/$name.npz"
+[ -e "models/$name.npz" ] || # another codebook would make other units
+    launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$clusters" --output "models/$name.npz"
 launch 1 --array=0-$((tasks - 1)) slurm/encode.slurm "$manifest" "${codebook[@]}" --output "output/${name}_units"
 launch 1 --array=0-$((tasks - 1)) slurm/sts.slurm "$manifest" "$(basename "$folder")" "${codebook[@]}" \
     --vocoder griffinlim --output "output/${name}_sts"

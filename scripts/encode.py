@@ -4,7 +4,8 @@
     python scripts/encode.py metadata/corpus.json --encoder hubert.pt --kmeans km.bin --layer 9 --dedup
 
 The encoder is a fairseq HuBERT file, or a Hugging Face folder of HuBERT, wav2vec 2.0 or WavLM, by path or
-name; the codebook a joblib file of scikit-learn, .npy, .npz or .pt. Every weight must have its place, or the
+name, or `mfcc`, which needs no file; the codebook one of fit_kmeans.py, a joblib file of scikit-learn, .npy,
+.npz or .pt. Every weight must have its place, or the
 file is refused. Files go to output/<dataset>_<encoder>_<kmeans>_<vocabulary>/, dataset being the manifest's
 name, and mirror the audio's path below the folder named like the dataset, else the whole path. Format pt: a
 1-D int16 tensor a record; parquet: parts of many records (file_id, units, hop_s), for file systems that
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     """Return the arguments; `settings` names the models and pins their revisions."""
     parser = stage_parser(__doc__, batch_size=None, workers=None)
     add, add_speed = parser.add_argument, parser.add_speed_argument
-    add("--encoder", default=catalogue.MHUBERT, metavar="M", help="name, fairseq file or Hugging Face folder")
+    add("--encoder", default=catalogue.MHUBERT, metavar="M", help=catalogue.ENCODER_HELP)
     add("--kmeans", default="kmeans-expresso", metavar="K", help="name or file of the codebook")
     add(
         "--layer",
@@ -64,18 +65,16 @@ def parse_args() -> argparse.Namespace:
 
 def resolve(args: argparse.Namespace) -> None:
     """Find the models, pin their revisions, and fill in what depends on the machine."""
-    from media import hub
-
     try:
+        args.layer = catalogue.layer_of(args.encoder, args.layer)
         args.encoder_path = catalogue.find_encoder(args.encoder)
         args.kmeans_path = catalogue.find_kmeans(args.encoder, args.kmeans)
         revisions = {
-            "encoder_revision": hub.revision_of(args.encoder_path),
-            "kmeans_revision": hub.revision_of(args.kmeans_path),
+            "encoder_revision": catalogue.revision_of(args.encoder_path),
+            "kmeans_revision": catalogue.revision_of(args.kmeans_path),
         }
-    except (catalogue.NotHereError, hub.ModelError) as error:
+    except catalogue.NotHereError as error:
         raise CallError(str(error)) from error
-    args.layer = args.layer or catalogue.layer_of(args.encoder)
     args.dataset = os.path.basename(args.manifest).removesuffix(".json")
     names = {name: catalogue.short_name(getattr(args, name)) for name in ("encoder", "kmeans")}
     args.settings.update(layer=args.layer, **names, **revisions)
@@ -85,10 +84,12 @@ def resolve(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """Return the function that makes a batch's files and fields."""
+    from networks.codebook import check_encoder
     from networks.encoder import Encoder
     from networks.weights import WeightsError
 
     try:
+        check_encoder(args.kmeans_path, args.settings)
         encoder = Encoder(
             args.encoder_path, args.layer, args.kmeans_path, args.device, args.dtype, args.chunk_s
         )

@@ -38,9 +38,9 @@ def parse_args() -> argparse.Namespace:
         "dataset",
         help="folder in the audio's paths below which they are mirrored, and name of the output folder",
     )
-    add("--encoder", default=catalogue.MHUBERT, metavar="M", help="name, fairseq file or Hugging Face folder")
+    add("--encoder", default=catalogue.MHUBERT, metavar="M", help=catalogue.ENCODER_HELP)
     add("--kmeans", default="kmeans-expresso", metavar="K", help="name or file of the codebook")
-    add("--vocoder", metavar="V", help="generator file (default: the one of the encoder and the codebook)")
+    add("--vocoder", metavar="V", help=catalogue.VOCODER_HELP)
     add(
         "--layer",
         type=positive,
@@ -71,18 +71,16 @@ def parse_args() -> argparse.Namespace:
 
 def resolve(args: argparse.Namespace) -> None:
     """Find the models, pin their revisions, and fill in what depends on the machine."""
-    from media import hub
-
     paths = {}
     try:
+        args.layer = catalogue.layer_of(args.encoder, args.layer)
         paths["encoder"] = catalogue.find_encoder(args.encoder)
         paths["kmeans"] = catalogue.find_kmeans(args.encoder, args.kmeans)
         paths["vocoder"] = catalogue.find_vocoder(args.encoder, args.kmeans, args.vocoder)
-        revisions = {f"{name}_revision": hub.revision_of(path) for name, path in paths.items()}
-    except (catalogue.NotHereError, hub.ModelError) as error:
+        revisions = {f"{name}_revision": catalogue.revision_of(path) for name, path in paths.items()}
+    except catalogue.NotHereError as error:
         raise CallError(str(error)) from error
     args.paths = paths
-    args.layer = args.layer or catalogue.layer_of(args.encoder)
     names = {"encoder": args.encoder, "kmeans": args.kmeans, "vocoder": paths["vocoder"]}
     args.settings.update({name: catalogue.short_name(model) for name, model in names.items()})
     args.settings.update(layer=args.layer, **revisions)
@@ -92,10 +90,12 @@ def resolve(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """Return the encoder, the vocoder, and where files go."""
+    from networks.codebook import check_encoder
     from networks.vocoder import same_codebook
     from networks.weights import WeightsError
 
     try:
+        check_encoder(args.paths["kmeans"], args.settings)
         encoder, vocoder = load_native(args) if args.backend == "native" else load_textless(args)
         same_codebook(vocoder, encoder.kmeans.vocabulary)
     except WeightsError as error:
@@ -109,11 +109,11 @@ def load(args: argparse.Namespace) -> Any:
 def load_native(args: argparse.Namespace) -> tuple[Any, Any]:
     """Return our encoder and vocoder."""
     from networks.encoder import Encoder
-    from networks.vocoder import Vocoder
+    from networks.vocoder import open_vocoder
 
     paths = args.paths
     encoder = Encoder(paths["encoder"], args.layer, paths["kmeans"], args.device, args.dtype, args.chunk_s)
-    return encoder, Vocoder(paths["vocoder"], args.speaker, args.style, args.device)
+    return encoder, open_vocoder(paths["vocoder"], paths["kmeans"], args.speaker, args.style, args.device)
 
 
 def load_textless(args: argparse.Namespace) -> tuple[Any, Any]:
@@ -125,6 +125,8 @@ def load_textless(args: argparse.Namespace) -> tuple[Any, Any]:
     if (args.dtype, args.chunk_s) != ("float32", textless_backend.CHUNK_S):
         raise CallError("--backend textless: it knows neither --dtype nor --chunk-s; leave them out")
     paths = args.paths
+    if set(paths.values()) & set(catalogue.BUILT_IN):
+        raise CallError("--backend textless: it knows neither mfcc nor griffinlim; leave --backend out")
     load_fairseq(paths["encoder"], args.layer)
     _, speakers, styles = load_hifigan(paths["vocoder"])
     voice = index_of(args.speaker, speakers, "speaker"), index_of(args.style, styles, "style")

@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         help="name of the encoder that the units came from",
     )
     add("--kmeans", default="kmeans-expresso", metavar="K", help="name of their codebook")
-    add("--vocoder", metavar="V", help="generator file (default: the one of the encoder and the codebook)")
+    add("--vocoder", metavar="V", help=catalogue.VOCODER_HELP)
     add("--speaker", metavar="NAME", help="voice, of the vocoder's speakers.txt (default: the first)")
     add("--style", metavar="NAME", help="style, of the vocoder's styles.txt (default: the first)")
     add("--output", metavar="DIR", help="folder of the files (default: see above)")
@@ -52,13 +52,15 @@ def parse_args() -> argparse.Namespace:
 
 def resolve(args: argparse.Namespace) -> None:
     """Find the vocoder, pin its revision, and fill in what depends on the machine."""
-    from media import hub
-
     try:
-        args.vocoder_path = catalogue.find_vocoder(args.encoder, args.kmeans, args.vocoder)
-        revision = hub.revision_of(args.vocoder_path)
-    except (catalogue.NotHereError, hub.ModelError) as error:
+        path = catalogue.find_vocoder(args.encoder, args.kmeans, args.vocoder)
+        source = catalogue.find_kmeans(args.encoder, args.kmeans) if path == catalogue.GRIFFINLIM else path
+        revision = catalogue.revision_of(source)
+    except catalogue.NotHereError as error:
         raise CallError(str(error)) from error
+    args.vocoder_path, args.kmeans_path = path, source
+    if path == catalogue.GRIFFINLIM:
+        revision = f"{catalogue.revision_of(path)} {revision}"
     for name in ("encoder", "kmeans"):  # they only named the vocoder
         args.settings.pop(name)
     args.settings.update(vocoder=catalogue.short_name(args.vocoder_path), vocoder_revision=revision)
@@ -98,11 +100,11 @@ def list_folder(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """Return the vocoder and where files go."""
-    from networks.vocoder import Vocoder
+    from networks.vocoder import open_vocoder
     from networks.weights import WeightsError
 
     try:
-        vocoder = Vocoder(args.vocoder_path, args.speaker, args.style, args.device)
+        vocoder = open_vocoder(args.vocoder_path, args.kmeans_path, args.speaker, args.style, args.device)
     except WeightsError as error:
         raise CallError(str(error)) from error
     if not args.only:

@@ -17,6 +17,7 @@ PACKAGES = (
     "soxr",
     "torch",
     "transformers",
+    "scikit-learn",
     "nemo_toolkit",
     "onnxruntime",
     "ten-vad",

@@ -21,6 +21,13 @@ VOCODERS = {
     (MHUBERT, "kmeans"): f"hifigan_expresso_lj_vctk_{_IT3}_L12_km2000_generator.pt",
     (MHUBERT_25HZ, "kmeans"): "hifigan_lj_mhubert_base_25hz.pt",
 }
+MFCC, GRIFFINLIM = "mfcc", "griffinlim"  # the encoder and the vocoder that need no weights
+BUILT_IN = {MFCC: "mfcc-1", GRIFFINLIM: "griffinlim-1"}  # to be counted up when what they make changes
+ENCODER_HELP = "name, fairseq file, Hugging Face folder, or mfcc"
+VOCODER_HELP = (
+    "generator file, or griffinlim: the mean spectra in a codebook of fit_kmeans.py (default: the one of the "
+    "encoder and the codebook; griffinlim for mfcc)"
+)
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, WSL: seen without loading torch
 
 
@@ -34,25 +41,56 @@ def may_have_gpu(device: str) -> bool:
 
 
 def find_encoder(name: str) -> str:
-    """Return the path of an encoder given by name or path (a file, or a Hugging Face folder)."""
-    return _find("--encoder", name, ENCODERS[name][0] if name in ENCODERS else None, ENCODERS)
+    """Return the path of an encoder given by name or path (a file, or a Hugging Face folder), or `mfcc`."""
+    if name == MFCC:
+        return MFCC
+    return _find("--encoder", name, ENCODERS[name][0] if name in ENCODERS else None, [*ENCODERS, MFCC])
 
 
-def layer_of(name: str) -> int:
-    """Return the layer whose features the units of a named encoder are made of, 12 for a path."""
-    return ENCODERS[name][1] if name in ENCODERS else 12
+def layer_of(name: str, asked: int | None) -> int | None:
+    """Return the layer asked for, else the one that the units of a named encoder are made of, 12 for a path;
+    None for `mfcc`, which has none.
+    """
+    if name == MFCC:
+        if asked is not None:
+            raise NotHereError(f"--layer {asked}: {MFCC} has no layers; leave it out")
+        return None
+    return asked or (ENCODERS[name][1] if name in ENCODERS else 12)
+
+
+def revision_of(path: str) -> str:
+    """Return what pins a model that was found: of `mfcc` and `griffinlim` the version of their own code."""
+    from media import hub
+
+    if path in BUILT_IN:
+        return BUILT_IN[path]
+    try:
+        return hub.revision_of(path)
+    except hub.ModelError as error:
+        raise NotHereError(str(error)) from error
 
 
 def find_kmeans(encoder: str, name: str) -> str:
     """Return the path of a codebook given by path, or by name beside a named encoder."""
+    if encoder == MFCC and not os.path.exists(name):
+        raise NotHereError(
+            f"--kmeans {name}: no such file; wanted a codebook of {MFCC}: "
+            f"`python scripts/fit_kmeans.py MANIFEST --encoder {MFCC}` makes one"
+        )
     names = [quantizer for model, quantizer in KMEANS if model == encoder]
     return _find("--kmeans", name, KMEANS.get((encoder, name)), names)
 
 
 def find_vocoder(encoder: str, kmeans: str, path: str | None) -> str:
-    """Return the path of a vocoder: as given, or the one that belongs to a named encoder and codebook."""
+    """Return the path of a vocoder: as given, or the one that belongs to a named encoder and codebook;
+    `griffinlim` where that is asked for, or the encoder is `mfcc`.
+    """
+    if path == GRIFFINLIM or (path is None and encoder == MFCC):
+        return GRIFFINLIM
     if path is None and (encoder, kmeans) not in VOCODERS:
-        raise NotHereError(f"--vocoder: there is none known for {encoder} and {kmeans}; wanted a path")
+        raise NotHereError(
+            f"--vocoder: there is none known for {encoder} and {kmeans}; wanted a path, or {GRIFFINLIM}"
+        )
     return _find("--vocoder", path or "its vocoder", None if path else VOCODERS[encoder, kmeans], ())
 
 

@@ -8,6 +8,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from networks.catalogue import GRIFFINLIM
 from networks.encoder import prepare_device
 from networks.hifigan import index_of, load_hifigan
 from networks.weights import WeightsError
@@ -17,6 +18,31 @@ SAMPLE_RATE = 16_000  # Hz
 
 class UnitsError(ValueError):
     """Units that this vocoder cannot speak."""
+
+
+def open_vocoder(path: str, kmeans: str, speaker: str | None, style: str | None, device: str) -> Any:
+    """Return the vocoder in a file, or `griffinlim`, which speaks the mean spectra in the codebook's."""
+    if path == GRIFFINLIM:
+        from networks.griffinlim import GriffinLim
+
+        return GriffinLim(kmeans, speaker, style, device)
+    return Vocoder(path, speaker, style, device)
+
+
+def spelt_out(units: np.ndarray, durations: np.ndarray | None, vocabulary: int) -> np.ndarray:
+    """Return units (frames,), each repeated as long as it lasts. UnitsError for none, for unknown ones, or
+    durations that are not theirs.
+    """
+    if not len(units):
+        raise UnitsError("no units; wanted at least one")
+    bad = units[(units < 0) | (units >= vocabulary)]
+    if len(bad):
+        raise UnitsError(f"found unit {bad[0]}, wanted 0 to {vocabulary - 1}: is it another codebook's?")
+    if durations is None:
+        return units
+    if len(durations) != len(units) or (durations < 1).any():
+        raise UnitsError(f"{len(durations)} durations for {len(units)} units; wanted one each, above 0")
+    return np.repeat(units, durations)
 
 
 class Vocoder:
@@ -38,19 +64,7 @@ class Vocoder:
         """Yield float32 samples at 16 kHz of units (frames,): 320 a unit where the vocoder predicts no
         durations. `durations` spell deduplicated units out again. UnitsError for none, or unknown ones.
         """
-        if not len(units):
-            raise UnitsError("no units; wanted at least one")
-        bad = units[(units < 0) | (units >= self.vocabulary)]
-        if len(bad):
-            raise UnitsError(
-                f"found unit {bad[0]}, wanted 0 to {self.vocabulary - 1}: is it another codebook's?"
-            )
-        if durations is not None and not self.predicts_durations:
-            if len(durations) != len(units) or (durations < 1).any():
-                raise UnitsError(
-                    f"{len(durations)} durations for {len(units)} units; wanted one each, above 0"
-                )
-            units = np.repeat(units, durations)
+        units = spelt_out(units, None if self.predicts_durations else durations, self.vocabulary)
         known = torch.from_numpy(units.astype(np.int64)).to(self.device)
         if self.predicts_durations:
             known = self.model.spell_out(known)

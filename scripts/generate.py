@@ -160,12 +160,13 @@ def load(args: argparse.Namespace) -> Any:
     """Return the model, its device, and where files go."""
     from networks import unit_lm
     from networks.checkpoints import CheckpointError
+    from networks.device import DeviceError, choose
     from networks.encoder import prepare_device
 
-    device = prepare_device(args.device)
     try:
+        device = prepare_device(choose(args.device))
         model, _ = unit_lm.load(args.checkpoint, str(device))
-    except CheckpointError as error:
+    except (CheckpointError, DeviceError) as error:
         raise CallError(str(error)) from error
     tokens = os.path.join(args.output, "tokens")
     if not args.only:

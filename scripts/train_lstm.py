@@ -24,6 +24,7 @@ from amela.files import make_folder, write_aside
 from amela.log import error, log
 from amela.run_folder import RunFolder
 from amela.signals import Stop
+from amela.trained import digest_of
 
 GPT_UNITS, LSTM_UNITS = 2048, 4096
 UNITS = 2000  # of mHuBERT's k-means
@@ -34,9 +35,8 @@ def parse_args() -> argparse.Namespace:
     flags = parser(__doc__)
     where = flags.add_speed_argument
     where("manifest_file", nargs="?", metavar="MANIFEST", help="JSON lines, or a CSV with a header")
-    where(
-        "tokens_folder", nargs="?", metavar="TOKENS_DIR", help="folder of unit files (.pt) or Parquet parts"
-    )
+    where("tokens_folder", nargs="?", metavar="TOKENS_DIR",
+          help="folder of unit files (.pt) or Parquet parts")  # fmt: skip
     where("--manifest", metavar="PATH", help="the same as MANIFEST")
     where("--tokens-dir", metavar="DIR", help="the same as TOKENS_DIR")
     where("--dataset", metavar="NAME", help="name of the data in the run's folder (default: the manifest's)")
@@ -89,27 +89,31 @@ def _add_training(flags: Parser) -> None:
     add("--weight-decay", type=float, default=0.0, help="of matrices")
     add("--beta1", type=ratio, default=0.9, help="of AdamW")
     add("--beta2", type=ratio, default=0.98, help="of AdamW")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient; 0: none")
+    add("--clip", "--max-grad-norm", type=float, default=1.0, help="largest norm of the gradient; 0: none")
     add("--precision", choices=["fp32", "bf16", "fp16"], default="fp32", help="numbers of the forward pass")
+    for name in ("bf16", "fp16"):
+        add(f"--use-{name}", dest="precision", action="store_const", const=name, help=f"--precision {name}")
+    add("--resume-from-checkpoint", metavar="FILE",
+        help="begin a new run with the weights (only) of this best.pt or last.pt")  # fmt: skip
     add("--num-epochs", type=positive, default=100, help="epochs at most")
     add("--max-steps", type=not_negative, default=0, help="optimizer steps instead of epochs; 0: off")
-    add(
-        "--early-stopping",
-        type=not_negative,
-        default=10,
-        help="evaluations without gain that end the run; 0: never",
-    )
+    add("--early-stopping", type=not_negative, default=10,
+        help="evaluations without gain that end the run; 0: never")  # fmt: skip
     add("--eval-steps", type=not_negative, default=0, help="steps between evaluations; 0: each epoch")
     add("--log-steps", type=positive, default=50, help="steps between lines of metrics")
-    add_speed(
-        "--save-steps", type=positive, default=500, help="steps between checkpoints, beside each evaluation"
-    )
+    add_speed("--save-steps", type=positive, default=500,
+              help="steps between checkpoints, beside each evaluation")  # fmt: skip
     add_speed("--load-on-the-fly", action="store_true", help="read unit files when they are needed")
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
     add_speed("--deterministic", action="store_true", help="only kernels that give the same bits each time")
-    add_speed(
-        "--wandb", metavar="PROJECT", help="log to Weights & Biases too; WANDB_MODE=offline without network"
-    )
+    add_speed("--wandb", metavar="PROJECT",
+              help="log to Weights & Biases too; WANDB_MODE=offline without network")  # fmt: skip
+
+
+def pin_weights(args: argparse.Namespace) -> None:
+    """Make the hash of the weights to begin with the setting, not their path."""
+    if args.resume_from_checkpoint:
+        args.settings["resume_from_checkpoint"] = digest_of(Path(args.resume_from_checkpoint))
 
 
 def find_vocabulary(args: argparse.Namespace) -> None:
@@ -155,9 +159,13 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: str, stop:
     from media.units import UnitsError
     from networks import distributed
     from networks.checkpoints import CheckpointError
+    from networks.device import DeviceError
     from networks.training import DivergedError
 
-    group, device = distributed.join(args.device)
+    try:
+        group, device = distributed.join(args.device)
+    except DeviceError as exc:
+        raise CallError(str(exc)) from exc
     run = RunFolder(folder, slurm.here())
     try:
         done, config, files = group.first_does(lambda: _open(run, args, settings), CallError)
@@ -203,6 +211,8 @@ def _train(args: argparse.Namespace, config: dict[str, Any], files: list[Any], r
     torch.use_deterministic_algorithms(args.deterministic)
     torch.manual_seed(config["seed"])
     model = unit_lm.build(config).to(device)
+    if args.resume_from_checkpoint:
+        unit_lm.take_weights(model, args.resume_from_checkpoint, config)
     source = unit_task.Source(_cache(args), config["vocab_size"], write_aside)
     task = unit_task.UnitTask(model, *source.parts(files, config["max_units"]), config, group, device)
     report = tracking.wandb_report(args.wandb if group.rank == 0 else None, str(run.path), config)
@@ -265,6 +275,7 @@ def main() -> int:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
     stop, worst = Stop().listen(), OK
     find_vocabulary(args)
+    pin_weights(args)
     for settings, folder in points_of(args):
         try:
             status = train(args, settings, folder, stop)

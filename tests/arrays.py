@@ -169,14 +169,14 @@ def wait_until(condition, limit_s=10):
     return found
 
 
-def run_array(argv, job, indices, at_once=6, harm=None, rng=None, log=os.devnull):
+def run_array(argv, job, indices, at_once=6, harm=None, rng=None, log=os.devnull, main=toy_stage.main):
     """Run the tasks of an array, at most `at_once` together; `harm(task)` is called now and then. Return
     statuses.
     """
     waiting, running, statuses = list(indices), [], {}
     while waiting or running:
         while waiting and len(running) < at_once:
-            running.append(Task(argv, job, waiting.pop(0), indices, log=log))
+            running.append(Task(argv, job, waiting.pop(0), indices, log=log, main=main))
         if harm and running and rng.random() < 0.15:
             harm(rng.choice(running))
         for task in list(running):

@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Callable, NamedTuple
 
 SHOWN = 5  # names in an error; more only fill the screen
+PARTS = 64  # kept in memory while single rows are read: some 20 MB
 ROW = "#row="  # PART.parquet#row=12: the 13th row of a part
 
 
@@ -78,7 +80,8 @@ class UnitFolder:
         leave some.
         """
         if part not in self._rows:
-            self._rows[part] = {str(name): row for row, name in enumerate(_column(part, "file_id"))}
+            ids = _column(part, "file_id").to_pylist()
+            self._rows[part] = {str(name): row for row, name in enumerate(ids)}
         row = next((self._rows[part][name] for name in names if name in self._rows[part]), None)
         return None if row is None else f"{part}{ROW}{row}"
 
@@ -106,7 +109,7 @@ class UnitFolder:
             for part in sorted(
                 glob.glob(os.path.join(glob.escape(self.folder), "**", "*.parquet"), recursive=True)
             ):
-                for row, name in enumerate(_column(part, "file_id")):
+                for row, name in enumerate(_column(part, "file_id").to_pylist()):
                     self._by_name.setdefault(str(name), []).append(f"{part}{ROW}{row}")
         return self._by_name
 
@@ -120,12 +123,13 @@ def _mirrors(path: str, relative: str) -> bool:
     return path == relative or path.endswith(os.sep + relative)
 
 
-def _column(part: str, name: str) -> list[Any]:
+def _column(part: str, name: str) -> Any:
+    """Return a column of a part, of pyarrow; UnitsError where there is none."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        return pa.parquet.read_table(part, columns=[name])[name].to_pylist()
+        return pa.parquet.read_table(part, columns=[name])[name]
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         raise UnitsError(f"{part}: no Parquet file with a column {name!r}: {error}") from error
 
@@ -177,17 +181,16 @@ def _read_pt(path: str) -> Any:
     return units.numpy()
 
 
-_part: dict[str, Any] = {}  # the units of the part read last: rows are asked for one after the other
-
-
 def _read_row(part: str, row: int) -> Any:
-    import numpy as np
+    values, ends = _rows(part)
+    return values[ends[row] : ends[row + 1]]
 
-    if part not in _part:
-        units = _column(part, "units")
-        _part.clear()
-        _part[part] = units
-    return np.asarray(_part[part][row], np.int64)
+
+@lru_cache(maxsize=PARTS)
+def _rows(part: str) -> tuple[Any, Any]:
+    """Return the units of all rows of a part, and where each begins and ends among them."""
+    rows = _column(part, "units").combine_chunks()
+    return rows.values.to_numpy(zero_copy_only=False), rows.offsets.to_numpy()
 
 
 class Counts(NamedTuple):

@@ -10,6 +10,8 @@ from typing import Any, Callable, NamedTuple, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from networks.device import choose
+
 PORTS, FIRST_PORT = 20_000, 20_000
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ class Group(NamedTuple):
 
 
 def join(device: str) -> tuple[Group, torch.device]:
-    """Return (group, device) of this process; device `auto` is a GPU where there is one."""
+    """Return (group, device) of this process; DeviceError where there is no such device."""
     env = os.environ
     by_slurm = "RANK" not in env and int(env.get("SLURM_NTASKS") or 1) > 1 and "SLURM_STEP_ID" in env
     if by_slurm:
@@ -89,8 +91,7 @@ def join(device: str) -> tuple[Group, torch.device]:
         env.setdefault("MASTER_ADDR", _first_host(env.get("SLURM_STEP_NODELIST") or env["SLURM_NODELIST"]))
         env.setdefault("MASTER_PORT", str(FIRST_PORT + int(env["SLURM_JOB_ID"]) % PORTS))
     group = Group(int(env.get("RANK", 0)), int(env.get("WORLD_SIZE", 1)), int(env.get("LOCAL_RANK", 0)))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose(device)
     if device == "cuda":
         device = f"cuda:{group.local_rank % max(1, torch.cuda.device_count())}"
         torch.cuda.set_device(device)

@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from networks.staircase import Stairs, run, run_packed
 
+SHAPE = ("arch", "vocab_size", "hidden_size", "num_layers")
 HEAD_WIDTH = 64  # of an attention head, as in GPT-2
 
 
@@ -132,6 +133,21 @@ def build(config: dict[str, Any]) -> LstmLM | GptLM:
     if config["arch"] == "gpt2":
         return GptLM(**shape, max_units=config["max_units"])
     return LstmLM(**shape, embedding_dim=config["embedding_dim"])
+
+
+def take_weights(model: LstmLM | GptLM, path: str, config: dict[str, Any]) -> None:
+    """Load the weights of a checkpoint of another run; CheckpointError where that is of another shape."""
+    from networks.checkpoints import CheckpointError, read
+
+    saved = read(path)
+    shape = [*SHAPE, "max_units" if config["arch"] == "gpt2" else "embedding_dim"]
+    found = {name: saved["config"].get(name) for name in shape}
+    differences = [
+        f"{name} {found[name]}, wanted {config[name]}" for name in shape if found[name] != config[name]
+    ]
+    if differences:
+        raise CheckpointError(f"{path}: found {'; '.join(differences)}: give the model's settings as there")
+    model.load_state_dict(saved["model"])
 
 
 def load(path: str, device: str = "cpu") -> tuple[LstmLM | GptLM, dict[str, Any]]:

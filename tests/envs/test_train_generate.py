@@ -19,7 +19,7 @@ import torch
 import training_runs as runs
 
 from amela.merge import merge
-from arrays import Task, do_harm
+from arrays import do_harm, run_array
 from networks import sampling, unit_lm
 
 sys.path.insert(0, str(runs.SCRIPTS))
@@ -275,23 +275,6 @@ def runs_damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-def harmed_array(argv: list, size: int, rng: random.Random, log: Path, harm: bool) -> None:
-    """Run an array at most three tasks at once, killing, stopping and crippling some."""
-    job, waiting, running = next(JOBS), list(range(size)), []
-    while waiting or running:
-        while waiting and len(running) < 3:
-            running.append(Task(argv, job, waiting.pop(0), range(size), log=log, main=generate.main))
-        if harm and rng.random() < 0.05:
-            do_harm(rng.choice(running), rng)
-        for task in list(running):
-            status = task.poll()
-            if status is not None:
-                running.remove(task)
-                if status == 75 and rng.random() < 0.7:
-                    running.append(task.again())
-        os.sched_yield()
-
-
 def test_killed_and_resized_arrays_make_the_same_files_log_and_report(here: Path) -> None:
     argv = [run_of(here), "output/x", *FEW, "--samples", 6, "--batch-size", 2, "--workers", 1, "--force",
             "--max-error-rate", 1]  # fmt: skip
@@ -301,11 +284,12 @@ def test_killed_and_resized_arrays_make_the_same_files_log_and_report(here: Path
         shutil.rmtree("output")
         shutil.rmtree("metadata")
         rng = random.Random(seed)
+        more = {"at_once": 3, "rng": rng, "log": here / "log", "main": generate.main}
         for size in rng.sample([1, 3, 5, 16], rng.randrange(1, 3)):
-            harmed_array(argv, size, rng, here / "log", harm=True)
+            run_array(argv, next(JOBS), range(size), harm=lambda task, rng=rng: do_harm(task, rng), **more)
             if rng.random() < 0.5 and (here / "metadata/.amela").exists():
                 merge("metadata/x.json", "generate", max_error_rate=1)
-        harmed_array(argv, rng.choice([2, 4]), rng, here / "log", harm=False)
+        run_array(argv, next(JOBS), range(rng.choice([2, 4])), **more)
         said = generate_py(*argv)
         assert files_of(here / "output/x") == expected, f"seed {seed}\n{said}"
         assert (here / "metadata/x.json").read_bytes() == merged, f"seed {seed}"

@@ -1,0 +1,325 @@
+"""Training LSTMs on units: the staircase against its peers, reading units, and how long a run takes to begin.
+
+    envs/.built/train/bin/python benchmarks/lstm.py speed [--threads 1] [--rounds 5] [--device cuda]
+    envs/.built/train/bin/python benchmarks/lstm.py reading [--files 10000]
+    envs/.built/train/bin/python benchmarks/lstm.py start [--files 100000]
+
+speed: optimizer steps of the real loop over two batches of each way to batch, lengths log-normal (mean 250,
+longest 1100), 2001 symbols. Padding is the share of what the LSTM computes that is no unit. Losses of one
+batch are held against each other. On a GPU the packed sequences are cuDNN's own, and --peak-tflops (of the
+numbers used) gives the share of the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common import SCRIPTS, Run, compare, print_machine, print_table, run_command, time_call
+
+sys.path.insert(0, str(SCRIPTS))
+
+UNITS, SEQUENCES = 2000, 1600
+SIZES = ((128, 256, 16), (256, 512, 32))  # embedding, hidden, sequences a batch; two layers
+WAYS = {  # name: batching, by length, share of the batches (packed is slow on CPUs)
+    "padded, random order": ("padded", False, 1.0),
+    "padded, by length": ("padded", True, 1.0),
+    "packed, random order": ("packed", False, 0.5),
+    "packed, by length": ("packed", True, 0.5),
+    "staircase, random order": ("staircase", False, 1.0),
+    "staircase, by length (the default)": ("staircase", True, 1.0),
+    "stream of 2048": ("stream", False, 1.0),
+}
+
+
+def draw_lengths(count: int) -> Any:
+    """Return lengths in units: log-normal, mean 250, at most 1100."""
+    import numpy as np
+
+    return np.clip(np.random.default_rng(0).lognormal(5.34, 0.65, count), 8, 1100).astype(int)
+
+
+class Work:
+    """Steps of one way to batch; `run` does them, forwards and backwards."""
+
+    def __init__(self, size: tuple[int, int, int], way: str, folder: str, device: Any) -> None:
+        import numpy as np
+        import torch
+
+        from amela.files import write_aside
+        from networks import run_state, unit_lm, unit_task
+        from networks.distributed import Group
+        from networks.training import Trainer
+
+        batching, by_length, share = WAYS[way]
+        lengths = draw_lengths(SEQUENCES)
+        chance = np.random.default_rng(1)
+        every = chance.integers(0, UNITS, int(lengths.sum()))
+        ends = np.cumsum(lengths)
+        config = self._config(size, batching, by_length)
+        sequences = unit_task.Units(
+            range(SEQUENCES),
+            lengths,
+            config["max_units"],
+            lambda at: every[ends[at] - lengths[at] : ends[at]],
+        )
+        torch.manual_seed(0)
+        model = unit_lm.build(config).to(device)
+        task = unit_task.UnitTask(model, sequences, sequences, config, Group(0, 1, 0), device)
+        self.device, self.trainer = device, Trainer(
+            task, run_state.options(config), config, folder, task.group, device, write_aside, lambda: False,
+            lambda _: None, lambda _: None
+        )  # fmt: skip
+        plan = task.plan(0)
+        counted = sorted(
+            range(len(plan)), key=lambda number: int(task.sequences(0).lengths[plan[number]].sum())
+        )
+        chosen = [counted[len(plan) // 4], counted[3 * len(plan) // 4]][: round(2 * share)]
+        steps = [task.load(0, number) for number in chosen]
+        self.steps, self.tokens = steps, sum(step.count for step in steps)
+        self.padding = 1 - self.tokens / sum(step.cells for step in steps)
+
+    @staticmethod
+    def _config(size: tuple[int, int, int], batching: str, by_length: bool) -> dict[str, Any]:
+        embedding, hidden, batch = size
+        stream = batching == "stream"
+        return {
+            "arch": "lstm", "vocab_size": UNITS, "embedding_dim": embedding, "hidden_size": hidden,
+            "num_layers": 2, "dropout": 0.1, "max_units": 2048 if stream else 4096, "batching": batching,
+            "batch_size": max(1, batch * 250 // 2048) if stream else batch, "batch_tokens": 0,
+            "group_by_length": by_length, "grad_accum_steps": 1, "seed": 1, "learning_rate": 1e-3,
+            "num_epochs": 10, "max_steps": 0, "eval_steps": 0, "save_steps": 10**9, "log_steps": 10**9,
+            "early_stopping": 0, "schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "beta1": 0.9,
+            "beta2": 0.98, "clip": 1.0, "precision": "fp32",
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Do the steps."""
+        import torch
+
+        for step in self.steps:
+            self.trainer._step(step)  # noqa: SLF001 (what is measured)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def flops_a_token(self) -> float:
+        """Return multiplications and additions of a unit, forwards and backwards, padding not counted."""
+        model = self.trainer.task.model
+        used = [
+            weight
+            for name, weight in model.named_parameters()
+            if weight.dim() > 1 and "embedding" not in name
+        ]
+        return 6.0 * sum(weight.numel() for weight in used)
+
+
+def speed(args: argparse.Namespace) -> None:
+    """Print units a second of each way to batch, and how far their losses are apart."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    for size in SIZES if not args.size else [SIZES[args.size - 1]]:
+        with tempfile.TemporaryDirectory() as folder:
+            works = {way: Work(size, way, folder, device) for way in WAYS}
+            cases: dict[str, Callable[[], Run]] = {
+                way: lambda work=work: time_call(work.run) for way, work in works.items()
+            }
+            found = compare(cases, args.rounds)
+        rows = [rates(args, works, found, way) for way in WAYS]
+        where = torch.cuda.get_device_name() if device.type == "cuda" else f"{args.threads} thread(s)"
+        title = (
+            f"E{size[0]}/H{size[1]}, 2 layers, {size[2]} sequences a batch, {where}, median of {args.rounds}"
+        )
+        columns = ["batches", "padding", "units/s", "units/CPU s", "times the first: wall", "CPU"]
+        print_table(title, [*columns, "share of peak"] if args.peak_tflops else columns, rows)
+        print_agreement(works, device)
+
+
+def rates(args: argparse.Namespace, works: dict[str, Work], found: dict[str, Run], way: str) -> list[str]:
+    """Return a row of the table, with the share of the peak that does useful work where that is known."""
+    by_wall, by_cpu = ({name: works[name].tokens / seconds(run) for name, run in found.items()}
+                       for seconds in (lambda run: run.wall_s, lambda run: run.cpu_s))  # fmt: skip
+    first = next(iter(WAYS))
+    share = by_wall[way] * works[way].flops_a_token() / (args.peak_tflops * 1e12) if args.peak_tflops else 0.0
+    return [
+        way,
+        f"{works[way].padding:.1%}",
+        f"{by_wall[way]:,.0f}",
+        f"{by_cpu[way]:,.0f}",
+        f"{by_wall[way] / by_wall[first]:.2f}",
+        f"{by_cpu[way] / by_cpu[first]:.2f}",
+        *([f"{share:.1%}"] if share else []),
+    ]
+
+
+def print_agreement(works: dict[str, Work], device: Any) -> None:
+    """Print the loss of one batch in three layouts, with the same weights."""
+    import numpy as np
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from networks.staircase import MIN_STEPS, WHOLE, lay_out
+
+    model = works["padded, random order"].trainer.task.model.eval()
+    chance = np.random.default_rng(2)
+    given = [chance.integers(0, UNITS, length) for length in draw_lengths(16)]
+    with torch.no_grad():
+        losses = {}
+        for name, steps in (("padded", WHOLE), ("staircase", MIN_STEPS), ("packed", WHOLE)):
+            batch = lay_out(given, UNITS, steps).to(device)
+            losses[name] = float(cross_entropy(model(batch, packed=name == "packed"), batch.targets))
+    spread = max(losses.values()) - min(losses.values())
+    print(
+        ", ".join(f"{name} {loss:.7f}" for name, loss in losses.items()), f"nats a unit: {spread:.1e} apart"
+    )
+
+
+@contextmanager
+def corpus(files: int, parquet: bool = False) -> Iterator[Path]:
+    """Yield a folder with units/*.pt (and parts/*.parquet), corpus.json and parts.json, for a while."""
+    import numpy as np
+
+    from networks.unit_files import write_parquet, write_pt
+
+    folder = Path(tempfile.mkdtemp(prefix="amela-bench-"))
+    try:
+        (folder / "units").mkdir()
+        (folder / "parts").mkdir()
+        chance, rows = np.random.default_rng(3), []
+        with open(folder / "corpus.json", "w") as manifest, open(folder / "parts.json", "w") as in_parts:
+            for number, length in enumerate(draw_lengths(files)):
+                values = chance.integers(0, UNITS, length).astype(np.int16)
+                path = folder / "units" / f"f{number}.pt"
+                with open(path, "wb") as file:
+                    write_pt(file, values)
+                record = {"id": f"f{number}", "units_filepath": str(path), "unit_count": int(length)}
+                print(json.dumps(record), file=manifest)
+                part = folder / "parts" / f"part-{number // 512}.parquet"
+                print(json.dumps({**record, "units_filepath": str(part)}), file=in_parts)
+                rows.append({"file_id": f"f{number}", "units": values, "hop_s": 0.02})
+                if parquet and (len(rows) == 512 or number == files - 1):
+                    with open(part, "wb") as file:
+                        write_parquet(file, rows)
+                    rows = []
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+READER = """
+import sys, time
+sys.path.insert(0, {scripts!r})
+import numpy as np, random
+from amela.files import write_aside
+from amela.manifest import read_records, record_key
+from media.units import UnitFolder
+from networks.unit_task import Source
+start = time.perf_counter()
+folder = UnitFolder({tokens!r})
+records = [(record, record_key(record)) for _, record in read_records({manifest!r})]
+names = [folder.find(record, key) for record, key in records]
+source = Source({cache!r}, 2000, write_aside)
+counts = source.counts(names, [record["unit_count"] for record, _ in records])
+files = [dict(units_filepath=name, unit_count=int(n), split="train") for name, n in zip(names, counts)]
+train, _ = source.parts(files, 4096)
+begun = time.perf_counter()
+print("RESULT begin", begun - start)
+for epoch in (1, 2):
+    start = time.perf_counter()
+    order = np.random.default_rng(epoch).permutation(len(train.lengths))[: {most}]
+    units = sum(len(np.array(train[int(at)])) for at in order)
+    print("RESULT epoch", (time.perf_counter() - start) * len(train.lengths) / len(order))
+"""
+
+
+def reading(args: argparse.Namespace) -> None:
+    """Print how long it takes to read all units in random order, twice, from each kind of store."""
+    with corpus(args.files, parquet=True) as folder:
+        stores = {
+            "a .pt each, file by file": ("corpus.json", "units", "", args.files),
+            "Parquet parts, row by row": ("parts.json", "parts", "", 200),
+            "packed from .pt (the default), first run": ("corpus.json", "units", "cache", args.files),
+            "the same, next run": ("corpus.json", "units", "cache", args.files),
+            "packed from Parquet, first run": ("parts.json", "parts", "cache", args.files),
+            "the same, next run, again": ("parts.json", "parts", "cache", args.files),
+        }
+        rows = []
+        for name, (manifest, tokens, cache, most) in stores.items():
+            code = READER.format(
+                scripts=str(SCRIPTS), tokens=str(folder / tokens), manifest=str(folder / manifest), most=most,
+                cache=cache and str(folder),
+            )  # fmt: skip
+            run = run_command([sys.executable, "-c", code])
+            seconds = [
+                float(line.split()[-1]) for line in run.output.splitlines() if line.startswith("RESULT")
+            ]
+            rows.append([name, *(f"{value:.2f}" for value in seconds), f"{run.peak_mb:.0f}"])
+    columns = ["store", "begin, s", "first epoch, s", "second epoch, s", "peak MB"]
+    print_table(f"{args.files} files of units, one process", columns, rows)
+
+
+def start(args: argparse.Namespace) -> None:
+    """Print how long a run takes to its first step, and in how much memory."""
+    with corpus(args.files) as folder:
+        small = ["--embedding-dim", 8, "--hidden-size", 8, "--num-layers", 1, "--train-ratio", 0.999]
+        command = [
+            sys.executable,
+            SCRIPTS / "train_lstm.py",
+            "corpus.json",
+            "units",
+            *small,
+            "--max-steps",
+            1,
+        ]
+        cases = {"first run": ["--seed", 1], "next run on the same units": ["--seed", 2],
+                 "units read when needed": ["--seed", 3, "--load-on-the-fly"]}  # fmt: skip
+        rows = []
+        for name, more in cases.items():
+            run = run_command([*command, "--device", "cpu", *more], cwd=folder)
+            rows.append([name, f"{run.wall_s:.1f}", f"{run.cpu_s:.1f}", f"{run.peak_mb:.0f}"])
+        empty = run_command([sys.executable, "-c", "import torch, pyarrow"])
+        rows.append(
+            [
+                "import torch, pyarrow alone",
+                f"{empty.wall_s:.1f}",
+                f"{empty.cpu_s:.1f}",
+                f"{empty.peak_mb:.0f}",
+            ]
+        )
+    title = f"{args.files} files of units: a whole run of one step of a small model"
+    print_table(title, ["run", "wall s", "CPU s", "peak MB"], rows)
+
+
+def main() -> None:
+    """Run the part asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = {"speed": speed, "reading": reading, "start": start}
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each case (default: 5)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch on a CPU (default: 1)")
+    parser.add_argument(
+        "--size", type=int, choices=(1, 2), help="only the first or the second size of the model"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, for the share of it that is used")
+    parser.add_argument("--files", type=int, help="files of units (default: 10000 to read, 100000 to start)")
+    args = parser.parse_args()
+    args.files = args.files or {"reading": 10_000}.get(args.part, 100_000)
+    print_machine()
+    random.seed(0)
+    parts[args.part](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -100,11 +100,11 @@ fi
 grid=output/${name}_grid_points.json
 printf '{"hidden_size": [64, 128], "num_layers": [1, 2]}\n' > "$grid"
 launch 1 --array=0-3 slurm/train.slurm "$manifest" "output/${name}_units" --grid "$grid" --embedding-dim 64 \
-    --batch-size 8 --num-epochs 20
+    --batch-size 4 --learning-rate 0.004 --num-epochs 20 --log-steps 4
 launch 5 slurm/grid.slurm collect "$name"
 run=$(best_run)
 samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
-launch 3 slurm/generate.slurm "$run" --temperature 0.6 0.8 1.0 --top-k none --top-p none --samples 2 --max-length 600
+launch 3 slurm/generate.slurm "$run" --temperature 0.8 1.0 1.2 --top-k none --top-p 0.95 --samples 2 --max-length 400
 launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
 launch 1 --array=0-1 slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
 launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"

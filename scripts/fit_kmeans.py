@@ -183,8 +183,8 @@ def main() -> int:
             )
         if rows < args.clusters:
             raise CallError(
-                f"{args.manifest}: found {rows} frames, wanted at least --clusters {args.clusters}: give more "
-                "speech, or fewer clusters"
+                f"{args.manifest}: found {rows} frames, wanted at least --clusters {args.clusters}: give "
+                "more speech, or fewer clusters"
             )
         table = np.memmap(file, np.float32, "r").reshape(rows, -1)
         write(args, source, table, {"recordings": len(records), "unreadable": bad})

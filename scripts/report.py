@@ -89,7 +89,7 @@ def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
 
 
 def units_beside(record: Record, example: dict[str, Any]) -> dict[str, Any]:
-    """Return the units of an example's stretch for the page; nothing, said in a line, where there are none."""
+    """Return the units of an example's stretch as the page has them; nothing where they cannot be read."""
     from media.report import units
 
     if not record.get("units_filepath"):

@@ -51,19 +51,19 @@ def by_sound(log_mels: Any) -> list[str]:
     """Return a colour for each unit of a codebook by the mean log-mel spectra of its units, (units, bands).
 
     Hue is the direction of the spectrum's shape in the plane of its first two principal components, colourful
-    what is far from the mean; light is what is quiet.
+    what is far from the mean; light and grey is what is quiet.
     """
     import numpy as np
 
     level = log_mels.mean(axis=1)
+    share = np.argsort(np.argsort(level)) / max(1, len(level) - 1)  # 0 the quietest, 1 the loudest
     shape = log_mels - level[:, None]
-    shape = shape - shape.mean(axis=0)
-    _, _, axes = np.linalg.svd(shape, full_matrices=False)
+    shape = shape - np.average(shape, axis=0, weights=share)
+    _, _, axes = np.linalg.svd(shape * share[:, None], full_matrices=False)  # silence has hardly a shape
     x, y = (shape @ axes[:2].T).T
     radius = np.hypot(x, y)
-    share = np.argsort(np.argsort(level)) / max(1, len(level) - 1)
-    chroma = CHROMA * np.minimum(1.0, 0.25 + radius / (2 * radius.mean() + 1e-9))
-    return _as_css(LIGHTEST - (LIGHTEST - DARKEST) * share, chroma, np.arctan2(y, x))
+    colourful = np.minimum(1.0, 0.3 + radius / (2 * radius.mean() + 1e-9)) * np.minimum(1.0, 0.1 + 2 * share)
+    return _as_css(LIGHTEST - (LIGHTEST - DARKEST) * share, CHROMA * colourful, np.arctan2(y, x))
 
 
 def _as_css(lightness: Any, chroma: Any, hue: Any) -> list[str]:

@@ -16,7 +16,7 @@ const unitName = ({ unit, from, to }) => `unit ${unit} · ${from.toFixed(2)} to 
 
 /**
  * A strip of units from start to end (s) with `named(text)` told what is pointed at: {node, at, label}.
- * `at(time)` is the run at a time, `label()` writes numbers where they fit. The unit pointed at is shown wherever it stands.
+ * `at(time)` is the run at a time, `label()` writes numbers and draws borders where they fit. The unit pointed at is shown wherever it stands.
  */
 function unitStrip(strip, start, end, named) {
   const runs = unitRuns(strip, start, end);
@@ -36,8 +36,9 @@ function unitStrip(strip, start, end, named) {
   const label = () => {
     const perSecond = node.clientWidth / (end - start);
     cells.forEach((cell, index) => {
-      const text = String(runs[index].unit);
-      cell.textContent = (runs[index].to - runs[index].from) * perSecond > 7 * text.length + 4 ? text : "";
+      const text = String(runs[index].unit), width = (runs[index].to - runs[index].from) * perSecond;
+      cell.textContent = width > 7 * text.length + 4 ? text : "";
+      cell.classList.toggle("apart", width > 5);
     });
   };
   const at = (time) => runs.find((run) => time >= run.from && time < run.to);

@@ -106,7 +106,7 @@ function open(row, example) {
   const show = () => {
     const at = position();
     head.style.left = `${(100 * (at - item.start)) / item.length}%`;
-    time.textContent = `${clock(at, 2)} / ${clock(item.end, 2)}`;
+    time.replaceChildren(clock(at, 2), make("span", {}, ` / ${clock(item.end, 2)}`));
     rows.setAttribute("aria-valuenow", at.toFixed(2));
     rows.setAttribute("aria-valuetext", `${at.toFixed(2)} seconds`);
     if (units) units.move(at);

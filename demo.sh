@@ -100,7 +100,7 @@ fi
 grid=output/${name}_grid_points.json
 printf '{"hidden_size": [64, 128], "num_layers": [1, 2]}\n' > "$grid"
 launch 1 --array=0-3 slurm/train.slurm "$manifest" "output/${name}_units" --grid "$grid" --embedding-dim 64 \
-    --batch-size 4 --learning-rate 0.004 --num-epochs 20 --log-steps 4
+    --batch-size 4 --learning-rate 0.004 --num-epochs 15 --log-steps 4
 launch 5 slurm/grid.slurm collect "$name"
 run=$(best_run)
 samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated

@@ -106,8 +106,8 @@ def _generated(records: list[dict[str, Any]]) -> str:
 
 
 def _values(runs: list[dict[str, Any]], name: str) -> str:
-    values = dict.fromkeys(run["settings"][name] for run in runs if name in run["settings"])
-    return _listed(list(values))
+    values = {run["settings"][name] for run in runs if name in run["settings"]}
+    return _listed(sorted(values, key=lambda value: (isinstance(value, str), value)))
 
 
 def _listed(values: list[Any]) -> str:

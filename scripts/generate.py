@@ -38,7 +38,7 @@ SHOWN = ("samples", "units", "unit_entropy_bits", "repetition", "distinct_1", "d
 def parse_args() -> argparse.Namespace:
     """Return the arguments; what changes a sample stands in its record: the model alone is a setting."""
     parser = stage_parser(
-        __doc__, batch_size=32, workers=None, manifest="folder of a training run, or its best.pt"
+        __doc__, batch_size=64, workers=None, manifest="folder of a training run, or its best.pt"
     )
     add = parser.add_speed_argument
     add("output", nargs="?", metavar="OUTPUT_DIR", help="folder of the files (default: see above)")

@@ -208,7 +208,8 @@ def _train(args: argparse.Namespace, config: dict[str, Any], files: list[Any], r
     from networks import run_state, tracking, unit_lm, unit_task
     from networks.training import Trainer
 
-    torch.use_deterministic_algorithms(args.deterministic)
+    if args.deterministic:  # even to say no loads the compiler, half a second
+        torch.use_deterministic_algorithms(True)
     torch.manual_seed(config["seed"])
     model = unit_lm.build(config).to(device)
     if args.resume_from_checkpoint:

@@ -39,6 +39,7 @@ class UnitFolder:
             raise UnitsError(f"{folder}: no such folder; wanted one of units, as encode.py makes it")
         self._by_name: dict[str, list[str]] | None = None
         self._rows: dict[str, dict[str, int]] = {}  # by part and file_id
+        self._below: dict[str, bool] = {}  # by folder
 
     def find(self, record: dict[str, Any], key: str) -> str | None:
         """Return the source of a record's units, None where there is none; UnitsError where it could be
@@ -68,12 +69,18 @@ class UnitFolder:
 
     def _given(self, path: str) -> str | None:
         """Return a `units_filepath` that exists; units of another folder may be those of another encoder."""
-        if os.path.relpath(os.path.realpath(path), self.folder).startswith(".."):
+        if not self._is_below(os.path.dirname(path)):
             raise UnitsError(
                 f"{path}: `units_filepath` is not below {self.folder}; wanted units of one folder, as others "
                 "may have another vocabulary"
             )
         return path if os.path.exists(path) else None
+
+    def _is_below(self, folder: str) -> bool:
+        """Tell whether a folder lies in this one; remembered, as asking costs several looks at the disk."""
+        if folder not in self._below:
+            self._below[folder] = not os.path.relpath(os.path.realpath(folder), self.folder).startswith("..")
+        return self._below[folder]
 
     def _row(self, part: str, names: list[str]) -> str | None:
         """Return the row of a part that has one of the names; other parts are not asked: attempts that died

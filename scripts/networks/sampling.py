@@ -7,13 +7,15 @@ floating-point numbers are the same whatever else is drawn beside it, and so are
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROWS = 8  # of a batch; on a CPU as quick as one row, as both wait for the weights
+ROWS = 32  # of a batch; on a CPU three times the time of one row, as that waits for the weights
 
 
 class Sample(NamedTuple):
@@ -56,14 +58,26 @@ def draw(model: Any, samples: list[Sample], device: torch.device) -> list[Drawn]
     """Return the samples, in order; the model is an LstmLM or a GptLM in evaluation mode."""
     found: dict[int, Drawn] = {}
     waiting = list(enumerate(samples))
-    while waiting:
-        batch: dict[int, tuple[int, Sample]] = {}
-        for entry in waiting:
-            batch.setdefault(entry[1].row(), entry)
-        drawn = _draw_batch(model, {row: sample for row, (_, sample) in batch.items()}, device)
-        found.update((number, drawn[row]) for row, (number, _) in batch.items())
-        waiting = [entry for entry in waiting if entry[0] not in found]
+    with _without_onednn():
+        while waiting:
+            batch: dict[int, tuple[int, Sample]] = {}
+            for entry in waiting:
+                batch.setdefault(entry[1].row(), entry)
+            drawn = _draw_batch(model, {row: sample for row, (_, sample) in batch.items()}, device)
+            found.update((number, drawn[row]) for row, (number, _) in batch.items())
+            waiting = [entry for entry in waiting if entry[0] not in found]
     return [found[number] for number in range(len(samples))]
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Its LSTM lays all weights out anew in each call, which for single units takes most of the time."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 @torch.inference_mode()

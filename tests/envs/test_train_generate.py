@@ -133,6 +133,12 @@ def test_a_sample_is_the_same_whatever_is_drawn_beside_it(arch: str) -> None:
     assert len({drawn.units.tobytes() for drawn in together}) == len(asked)
 
 
+def test_each_sample_has_a_stream_of_its_own_and_longer_ones_begin_alike() -> None:
+    asked = [sample(f"temp{t}_{n:05}", n, seed=seed) for t in (0.8, 1.0) for n in (1, 2) for seed in (1, 2)]
+    assert len({one.draws().tobytes() for one in asked}) == len(asked)
+    assert np.array_equal(asked[0]._replace(max_length=99).draws()[:30], asked[0].draws())
+
+
 def test_settings_asked_for_alone_give_the_same_files(here: Path) -> None:
     generate_py(run_of(here), "output/all", *FEW)
     generate_py(run_of(here), "output/some", *FEW, "--top-k", "none", "--samples", 2, "--batch-size", 1)

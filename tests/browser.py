@@ -84,6 +84,15 @@ class Page:
         self.complaints()  # those of the page before
         self.driver.get(path.resolve().as_uri())
 
+    def open_and_check(self, path: Path, width: int, ratio: float, theme: str) -> None:
+        """Open a report; assert that nothing overflows, that texts have contrast and targets a size."""
+        self.open(path, width, 800, theme, ratio)
+        self.wait("document.querySelector('#viewer').dataset.drawn === 'true'")
+        assert self.run("document.documentElement.scrollWidth") <= width
+        assert self.run(LOW_CONTRAST) == []
+        if width < 600:
+            assert self.run(SMALL_TARGETS) == []
+
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(f"return ({script})", *arguments)
 

@@ -49,10 +49,11 @@ stop() {
 }
 trap stop INT TERM
 
-number_of_units() { # at most $units, and 100 frames of speech (1 s) a unit or more: fewer teach k-means nothing
+corpus_figures() { # records, and seconds of speech
     "$python" scripts/manifest_tools.py stats "$manifest" --json | "$python" -c '
 import json, sys
-print(max(2, min(int(sys.argv[1]), int(3600 * json.load(sys.stdin)["speech_hours"]))))' "$units"
+figures = json.load(sys.stdin)
+print(figures["records"], int(3600 * figures["speech_hours"]))'
 }
 
 best_run() { # the folder of the run that grid.py ranked first
@@ -81,11 +82,14 @@ launch 1 --array=0-$((tasks - 1)) slurm/asr.slurm "$manifest" --backend pocketsp
 launch 2 slurm/merge.slurm --manifest "$manifest"
 launch 1 slurm/export.slurm "$manifest" --format textgrid eaf srt rttm
 
-clusters=$(number_of_units)
-[ "$clusters" = "$units" ] || say "little speech: $clusters units instead of $units"
+read -r records speech_s < <(corpus_figures)
+if [ "$speech_s" -lt "$units" ]; then # 100 frames a unit, or k-means learns the recordings by heart
+    say "little speech, $speech_s s: $((speech_s > 2 ? speech_s : 2)) units instead of $units"
+    units=$((speech_s > 2 ? speech_s : 2))
+fi
 codebook=(--encoder mfcc --kmeans "models/$name.npz")
 [ -e "models/$name.npz" ] || # another codebook would make other units
-    launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$clusters" --output "models/$name.npz"
+    launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$units" --output "models/$name.npz"
 launch 1 --array=0-$((tasks - 1)) slurm/encode.slurm "$manifest" "${codebook[@]}" --output "output/${name}_units"
 launch 1 --array=0-$((tasks - 1)) slurm/sts.slurm "$manifest" "$(basename "$folder")" "${codebook[@]}" \
     --vocoder griffinlim --output "output/${name}_sts"
@@ -97,17 +101,21 @@ if [ -e "$folder/reference.csv" ]; then
     launch 6 slurm/asr_eval.slurm "$manifest" --ref "$folder/reference.csv" --hyp text sts_text
 fi
 
-grid=output/${name}_grid_points.json
-printf '{"hidden_size": [64, 128], "num_layers": [1, 2]}\n' > "$grid"
-launch 1 --array=0-3 slurm/train.slurm "$manifest" "output/${name}_units" --grid "$grid" --embedding-dim 64 \
-    --batch-size 4 --learning-rate 0.004 --num-epochs 15 --log-steps 4
-launch 5 slurm/grid.slurm collect "$name"
-run=$(best_run)
-samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
-launch 3 slurm/generate.slurm "$run" --temperature 0.8 1.0 1.2 --top-k none --top-p 0.95 --samples 2 --max-length 400
-launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
-launch 1 --array=0-1 slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
-launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"
+if [ "$records" -gt 1 ]; then
+    grid=output/${name}_grid_points.json
+    printf '{"hidden_size": [64, 128], "num_layers": [1, 2]}\n' > "$grid"
+    launch 1 --array=0-3 slurm/train.slurm "$manifest" "output/${name}_units" --grid "$grid" --embedding-dim 64 \
+        --batch-size 4 --learning-rate 0.004 --num-epochs 15 --log-steps 4
+    launch 5 slurm/grid.slurm collect "$name"
+    run=$(best_run)
+    samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
+    launch 3 slurm/generate.slurm "$run" --temperature 0.8 1.0 1.2 --top-k none --top-p 0.95 --samples 2 --max-length 400
+    launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
+    launch 1 --array=0-1 slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
+    launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"
+else
+    say "one recording: no language models, as they need another one to be judged by"
+fi
 launch 1 slurm/report.slurm "$manifest"
 
 say "the corpus"

@@ -56,7 +56,10 @@ def rectangles(lengths: Sequence[int], min_steps: int = MIN_STEPS) -> list[tuple
     descending = -np.asarray(lengths)
     found, start = [], 0
     for stop in sorted(set(lengths)):
-        if stop - start >= min_steps or stop == lengths[0]:
+        is_short = stop - start < min_steps
+        if is_short and stop == lengths[0] and found:  # the last steps: with the piece before
+            found[-1] = (found[-1][0], stop, found[-1][2])
+        elif not is_short or stop == lengths[0]:
             found.append((start, stop, int(np.searchsorted(descending, -start, side="left"))))
             start = stop
     return found

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 export AMELA_ENVS=${AMELA_ENVS:-$PWD/envs/.built} AMELA_ENV=local
 python=$AMELA_ENVS/local/bin/python
 export OMP_NUM_THREADS=1 # a task a CPU: more threads only wait for each other in models as small as these
-tasks=4 units=100
+tasks=4 few_tasks=2 units=100 # few where a task takes seconds to load torch
 job=''
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -90,8 +90,8 @@ fi
 codebook=(--encoder mfcc --kmeans "models/$name.npz")
 [ -e "models/$name.npz" ] || # another codebook would make other units
     launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$units" --output "models/$name.npz"
-launch 1 --array=0-$((tasks - 1)) slurm/encode.slurm "$manifest" "${codebook[@]}" --output "output/${name}_units"
-launch 1 --array=0-$((tasks - 1)) slurm/sts.slurm "$manifest" "$(basename "$folder")" "${codebook[@]}" \
+launch 1 --array=0-$((few_tasks - 1)) slurm/encode.slurm "$manifest" "${codebook[@]}" --output "output/${name}_units"
+launch 1 --array=0-$((few_tasks - 1)) slurm/sts.slurm "$manifest" "$(basename "$folder")" "${codebook[@]}" \
     --vocoder griffinlim --output "output/${name}_sts"
 launch 2 slurm/merge.slurm --manifest "$manifest"
 launch 1 --array=0-$((tasks - 1)) slurm/asr.slurm "$manifest" --backend pocketsphinx --balance duration \
@@ -111,7 +111,7 @@ if [ "$records" -gt 1 ]; then
     samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
     launch 3 slurm/generate.slurm "$run" --temperature 0.8 1.0 1.2 --top-k none --top-p 0.95 --samples 2 --max-length 400
     launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
-    launch 1 --array=0-1 slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
+    launch 1 --array=0-$((few_tasks - 1)) slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
     launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"
 else
     say "one recording: no language models, as they need another one to be judged by"

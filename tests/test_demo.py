@@ -69,7 +69,7 @@ def few(corpus: Path, tmp_path: Path) -> Path:
 
 def demo(clone: Path, *arguments: object, env: dict[str, str] | None = None) -> str:
     command = ["bash", str(clone / "demo.sh"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env or alone(), timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=env or alone(), timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return done.stdout
 

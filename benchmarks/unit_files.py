@@ -63,7 +63,7 @@ from amela.files import write_aside
 from amela.manifest import read_records, record_key
 from media.units import UnitFolder
 from networks.unit_task import Source
-start = time.perf_counter()
+start = time.process_time()
 folder = UnitFolder({tokens!r})
 records = [(record, record_key(record)) for _, record in read_records({manifest!r})]
 names = [folder.find(record, key) for record, key in records]
@@ -71,13 +71,13 @@ source = Source({cache!r}, 2000, write_aside)
 counts = source.counts(names, [record["unit_count"] for record, _ in records])
 files = [dict(units_filepath=name, unit_count=int(n), split="train") for name, n in zip(names, counts)]
 train, _ = source.parts(files, 4096)
-begun = time.perf_counter()
+begun = time.process_time()
 print("RESULT begin", begun - start)
 for epoch in (1, 2):
-    start = time.perf_counter()
+    start = time.process_time()
     order = np.random.default_rng(epoch).permutation(len(train.lengths))
     units = sum(len(np.array(train[int(at)])) for at in order)
-    print("RESULT epoch", time.perf_counter() - start)
+    print("RESULT epoch", time.process_time() - start)
 """
 
 
@@ -105,7 +105,7 @@ def reading(args: argparse.Namespace) -> None:
                 float(line.split()[-1]) for line in run.output.splitlines() if line.startswith("RESULT")
             ]
             rows.append([name, *(f"{value:.2f}" for value in seconds), f"{run.peak_mb:.0f}"])
-    columns = ["store", "begin, s", "first epoch, s", "second epoch, s", "peak MB"]
+    columns = ["store", "begin, CPU s", "first epoch, CPU s", "second epoch, CPU s", "peak MB"]
     print_table(f"{args.files} files of units, one process", columns, rows)
 
 

@@ -109,7 +109,8 @@ if [ "$records" -gt 1 ]; then
     launch 5 slurm/grid.slurm collect "$name"
     run=$(best_run)
     samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
-    launch 3 slurm/generate.slurm "$run" --temperature 0.8 1.0 1.2 --top-k none --top-p 0.95 --samples 2 --max-length 400
+    # no top-p: it would never leave a silence, whose own unit has more than that share
+    launch 3 slurm/generate.slurm "$run" --temperature 1.0 1.2 --top-k none --top-p none --samples 3 --max-length 400
     launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
     launch 1 --array=0-$((few_tasks - 1)) slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
     launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A folder of audio → speech → text → report, through the batch files in slurm/: demo.sh [FOLDER]
-# Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
+# A folder of audio → speech → text → units → speech again → language models → report, through the batch files in
+# slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
 # files here. Ctrl-C, and the same command again goes on. `make demo [AUDIO=FOLDER]` builds the environment first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export AMELA_ENVS=${AMELA_ENVS:-$PWD/envs/.built} AMELA_ENV=local
 python=$AMELA_ENVS/local/bin/python
-tasks=4
+export OMP_NUM_THREADS=1 # a task a CPU: more threads only wait for each other in models as small as these
+tasks=4 few_tasks=2 units=100 # few where a task takes seconds to load torch
 job=''
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -48,6 +49,17 @@ stop() {
 }
 trap stop INT TERM
 
+corpus_figures() { # records, and seconds of speech
+    "$python" scripts/manifest_tools.py stats "$manifest" --json | "$python" -c '
+import json, sys
+figures = json.load(sys.stdin)
+print(figures["records"], int(3600 * figures["speech_hours"]))'
+}
+
+best_run() { # the folder of the run that grid.py ranked first
+    "$python" -c 'import csv, sys; print(next(csv.DictReader(open(sys.argv[1])))["run"])' "output/${name}_grid.csv"
+}
+
 if [ -f slurm/site.env ]; then
     # shellcheck source=/dev/null
     source slurm/site.env
@@ -68,10 +80,43 @@ manifest=metadata/$name.json
 launch 3 slurm/vad.slurm "$folder" "$name"
 launch 1 --array=0-$((tasks - 1)) slurm/asr.slurm "$manifest" --backend pocketsphinx --balance duration
 launch 2 slurm/merge.slurm --manifest "$manifest"
-if [ -e "$folder/reference.csv" ]; then
-    launch 5 slurm/asr_eval.slurm "$manifest" --ref "$folder/reference.csv" --hyp text
-fi
 launch 1 slurm/export.slurm "$manifest" --format textgrid eaf srt rttm
+
+read -r records speech_s < <(corpus_figures)
+if [ "$speech_s" -lt "$units" ]; then # 100 frames a unit, or k-means learns the recordings by heart
+    say "little speech, $speech_s s: $((speech_s > 2 ? speech_s : 2)) units instead of $units"
+    units=$((speech_s > 2 ? speech_s : 2))
+fi
+codebook=(--encoder mfcc --kmeans "models/$name.npz")
+[ -e "models/$name.npz" ] || # another codebook would make other units
+    launch 2 slurm/fit_kmeans.slurm "$manifest" --encoder mfcc --clusters "$units" --output "models/$name.npz"
+launch 1 --array=0-$((few_tasks - 1)) slurm/encode.slurm "$manifest" "${codebook[@]}" --output "output/${name}_units"
+launch 1 --array=0-$((few_tasks - 1)) slurm/sts.slurm "$manifest" "$(basename "$folder")" "${codebook[@]}" \
+    --vocoder griffinlim --output "output/${name}_sts"
+launch 2 slurm/merge.slurm --manifest "$manifest"
+launch 1 --array=0-$((tasks - 1)) slurm/asr.slurm "$manifest" --backend pocketsphinx --balance duration \
+    --audio-field sts_filepath
+launch 1 slurm/merge.slurm --manifest "$manifest" --stage asr --field sts_text
+if [ -e "$folder/reference.csv" ]; then
+    launch 6 slurm/asr_eval.slurm "$manifest" --ref "$folder/reference.csv" --hyp text sts_text
+fi
+
+if [ "$records" -gt 1 ]; then
+    grid=output/${name}_grid_points.json
+    printf '{"hidden_size": [64, 128], "num_layers": [1, 2]}\n' > "$grid"
+    launch 1 --array=0-3 slurm/train.slurm "$manifest" "output/${name}_units" --grid "$grid" --embedding-dim 64 \
+        --batch-size 4 --learning-rate 0.004 --num-epochs 15 --log-steps 4
+    launch 5 slurm/grid.slurm collect "$name"
+    run=$(best_run)
+    samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
+    # no top-p: it would never leave a silence, whose own unit has more than that share
+    launch 3 slurm/generate.slurm "$run" --temperature 1.0 1.2 --top-k none --top-p none --samples 3 --max-length 400
+    launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
+    launch 1 --array=0-$((few_tasks - 1)) slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
+    launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"
+else
+    say "one recording: no language models, as they need another one to be judged by"
+fi
 launch 1 slurm/report.slurm "$manifest"
 
 say "the corpus"

@@ -22,6 +22,7 @@ from typing import Any
 from amela.cli import cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.log import log
+from amela.manifest import record_key
 from amela.stage import run_shard
 
 SETTINGS = {  # which settings a backend has; the others do not touch its results and stay out of `asr`
@@ -32,6 +33,7 @@ SETTINGS = {  # which settings a backend has; the others do not touch its result
 DTYPES = {"canary": "bfloat16", "nemo": "float32"}
 GPU_RECORDS, CPU_RECORDS = 256, 8  # handed over at once: enough to fill a GPU with short clips
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, WSL: seen without loading torch
+AUDIO = "audio_filepath"
 CPU_BATCH_S = 80.0  # padded seconds; on a CPU larger batches gain nothing
 
 
@@ -57,6 +59,12 @@ def parse_args() -> argparse.Namespace:
         help="longest answer of canary, in tokens; more is flagged",
     )
     add("--timestamps", action="store_true", help="keep the times of words (nemo, pocketsphinx)")
+    add(
+        "--audio-field",
+        default=AUDIO,
+        metavar="FIELD",
+        help="hear the file that this field names; what is heard in sts_filepath goes to sts_text",
+    )
     add("--source-lang", default="en", help="language spoken, for nemo models that are told")
     add("--target-lang", default="en", help="language written, for nemo models that translate")
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
@@ -84,6 +92,9 @@ def resolve(args: argparse.Namespace) -> None:
         _pin_model(args)
     values = {name: getattr(args, name) for name in SETTINGS[args.backend]}
     values["model"] = hub.name_of(args.model)
+    if args.audio_field != AUDIO:
+        values["audio_field"] = args.audio_field
+        args.field = args.field or f"{stem_of(args.audio_field)}_text"
     args.settings.clear()
     args.settings.update(backend=args.backend, **values)
     on_gpu = args.device != "cpu" and any(map(os.path.exists, GPU_DEVICES))
@@ -194,6 +205,8 @@ def _try_out(args: argparse.Namespace, recognise: Any) -> None:
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the new fields of each record, or the Exception that its audio or its transcription raised."""
     transcriber, settings = model
+    if "audio_field" in settings:
+        batch = [made_audio(record, settings["audio_field"]) for record in batch]
     return [
         found if isinstance(found, Exception) else {
             "text": found["text"],
@@ -202,6 +215,19 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
         }
         for found in transcriber.records(batch)
     ]  # fmt: skip
+
+
+def made_audio(record: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the record of a file that a stage made of a record: all of it, with the speech found before."""
+    if not record.get(field):
+        raise ValueError(f"{record_key(record)}: no {field} to hear; wanted the stage that makes it before")
+    made = {AUDIO: record[field], "duration": record.get(f"{stem_of(field)}_duration")}
+    return {**made, "speech": record["speech"]} if "speech" in record else made
+
+
+def stem_of(field: str) -> str:
+    """Return what the fields of one stage's files have in common: sts of sts_filepath."""
+    return field.removesuffix("_filepath")
 
 
 def main() -> int:

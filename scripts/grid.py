@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shlex
-from pathlib import Path
 from typing import Any
 
-from amela import beats, grid
+from amela import grid
 from amela.cli import parser
 from amela.errors import INCOMPLETE, OK, CallError, run_main
 from amela.files import make_folder, write_aside
+from amela.grid_runs import ranked_runs, varied
 from amela.log import log
 from amela.manifest import write_manifest
-from amela.run_folder import CONFIG, DONE
 from amela.slurm import array_expression
 
 COLUMNS = ("rank", "grid", "point", "state", "best_loss", "perplexity", "best_step", "step")
@@ -45,17 +43,13 @@ def expand(args: Any) -> int:
 
 def collect(args: Any) -> int:
     """Rank the runs of a data set's grids; returns INCOMPLETE while some are not finished."""
-    files = sorted(Path(args.checkpoints).glob(f"grid_{args.dataset}_*.jsonl"))
-    if not files:
+    rows = ranked_runs(args.checkpoints, args.dataset)
+    if not rows:
         raise CallError(
             f"{args.checkpoints}: no grid of {args.dataset!r} was begun here; wanted "
             f"grid_{args.dataset}_*.jsonl, as `sbatch slurm/train.slurm MANIFEST TOKENS_DIR` leaves it"
         )
-    rows = [row_of(path, json.loads(line)) for path in files for line in path.read_text().splitlines()]
-    rows.sort(key=lambda row: (row["best_loss"] is None, row["best_loss"] or 0.0, row["point"]))
-    for rank, row in enumerate(rows, 1):
-        row["rank"] = rank
-    settings = list(dict.fromkeys(name for row in rows for name in row["settings"]))
+    settings = varied(rows)
     table = [
         [*(show(row.get(name)) for name in COLUMNS), *(show(row["settings"].get(name)) for name in settings)]
         for row in rows
@@ -72,28 +66,6 @@ def collect(args: Any) -> int:
     for line in finish_lines(missing):
         print(line)
     return INCOMPLETE if missing else OK
-
-
-def row_of(path: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what is known of one point: state, best loss, steps, curve [(step, validation loss)]."""
-    run = Path(entry["run"])
-    curve = []
-    if (run / "metrics.jsonl").exists():
-        text = (run / "metrics.jsonl").read_text()
-        lines = [
-            json.loads(line) for line in text.splitlines() if line.endswith("}")
-        ]  # one may be half written
-        curve = [(line["step"], line["valid_loss"]) for line in lines if "valid_loss" in line]
-    best_step, best = min(curve, key=lambda pair: pair[1]) if curve else (None, None)
-    if (run / DONE).exists():
-        state = "done"
-    elif any(beats.is_alive(beat) for beat in beats.read_beats(run)):
-        state = "running"
-    else:
-        state = "stopped" if (run / CONFIG).exists() else "missing"
-    return {**entry, "grid": path.stem.rpartition("_")[2], "state": state, "curve": curve, "best_loss": best,
-            "best_step": best_step, "perplexity": None if best is None else math.exp(min(best, 700.0)),
-            "step": curve[-1][0] if curve else None}  # fmt: skip
 
 
 def finish_lines(missing: list[dict[str, Any]]) -> list[str]:
@@ -136,11 +108,10 @@ def draw(path: str, rows: list[dict[str, Any]]) -> None:
 
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for row in rows:
-        if row["curve"]:
+        if row["validation"]:
             name = f"{row['rank']}: " + " ".join(f"{key} {value}" for key, value in row["settings"].items())
-            axes.plot(
-                *zip(*row["curve"]), marker=".", linewidth=1, label=name if row["rank"] <= LEGEND else None
-            )
+            label = name if row["rank"] <= LEGEND else None
+            axes.plot(*zip(*row["validation"]), marker=".", linewidth=1, label=label)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("validation loss (nats a unit)")
     axes.grid(alpha=0.3)

@@ -1,14 +1,16 @@
-"""Write one HTML page about a manifest: sound, distributions, speed and errors by shard, files, methods.
+"""Write one HTML page about a manifest: sound, units, distributions, language models, files, methods.
 
     python scripts/report.py metadata/corpus.json
+    python scripts/report.py metadata/corpus.json --generated metadata/babble.json
 
 The page holds all it needs (a few examples with their sound too) and loads nothing: it can be mailed, or
 opened years later. Of a large manifest the table shows an even sample; counts and charts are of every record.
+Records that went through encode.py show their units, through sts.py what was made of them; the runs of the
+data set's grids show their curves, and what generate.py and synthesize.py made with them can be heard.
 """
 
 from __future__ import annotations
 
-import html
 import os
 import time
 from collections import Counter
@@ -19,51 +21,25 @@ from typing import Any
 from amela import cli
 from amela.deals import read_deals
 from amela.errors import OK, CallError, run_main
+from amela.failures import failures, states
 from amela.files import make_folder, write_aside
+from amela.grid_runs import config_of, ranked_runs, varied
 from amela.log import log
 from amela.manifest import Record, open_manifest, read_records, record_key
-from amela.state import manifest_folder, stage_folders
-from amela.summary import errors, summarise
+from amela.summary import summarise
+from amela.trained import run_name
 
 MAX_ROWS = 20_000  # in the table: about 10 MB of page
-
-
-def states(manifest: str) -> list[Path]:
-    """Return the state folders of all stages, also of the listing that vad.py made the manifest from."""
-    real = Path(os.path.realpath(manifest))
-    name = "".join(f"[{char}]" if char in "*?[" else char for char in real.name)
-    listings = sorted((real.parent / ".amela" / "listings").glob(f"*/{name}"))
-    return [
-        folder
-        for source in [*listings, real]
-        if manifest_folder(source).is_dir()
-        for folder in stage_folders(source)
-    ]
-
-
-def failures(manifest: str, folders: list[Path]) -> dict[str, tuple[str, str, str]]:
-    """Return stage, class and message of each record that failed and got no result later, by key."""
-    found = {
-        error["key"]: (folder.name, str(error["class"]), str(error["message"]))
-        for folder in folders
-        for error in errors(folder)
-    }
-    fields = {folder.name: read_deals(folder)[-1].header["field"] for folder in folders}
-    for _, record in read_records(manifest) if found else ():
-        key = record_key(record)
-        if key in found and fields[found[key][0]] in record:
-            del found[key]
-    return found
 
 
 def scores_of(
     path: Path, system: str, records: Iterator[tuple[int, Record, bool]]
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield (line, record, whether it goes into the table, (word error rate, reference)) of each record.
+    """Yield (line, record, whether it goes into the table, its scores) of each record.
 
     The table of asr_eval.py has a row a record, in order; where it does not fit, it is of another manifest.
     """
-    from media.report.scores import read_files
+    from media.report.scores import Score, read_files
 
     rows = read_files(path, system)
     for line, record, in_table in records:
@@ -75,7 +51,7 @@ def scores_of(
             )
             rows = iter(())
             scored = None
-        yield line, record, in_table, scored[1:] if scored else (None, None)
+        yield line, record, in_table, scored[1] if scored else Score()
 
 
 def sampled(manifest: str) -> Iterator[tuple[int, Record, bool]]:
@@ -105,10 +81,35 @@ def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
     for row, why in reasons.items():
         if row in records and len(made) < wanted and budget > 0:
             example = examples.embed(records[row], why, row, corpus.field)
-            if example and len(example["audio"]) <= budget:
-                budget -= len(example["audio"])
-                made.append(example)
+            size = len(example["audio"]) + len(example.get("sts", "")) if example else 0
+            if example and size <= budget:
+                budget -= size
+                made.append({**example, **units_beside(records[row], example)})
     return made
+
+
+def units_beside(record: Record, example: dict[str, Any]) -> dict[str, Any]:
+    """Return the units of an example's stretch as the page has them; nothing where they cannot be read."""
+    from media.report import units
+
+    if not record.get("units_filepath"):
+        return {}
+    start_s = example["start_s"]
+    try:
+        strip = units.strip_of(record, record_key(record), start_s, start_s + example["duration_s"])
+    except (ValueError, ImportError) as exc:
+        log(f"{exc}: its units are not shown")
+        return {}
+    return {"units": strip}
+
+
+def samples_of(manifests: list[str] | None, runs: list[Record]) -> list[Record]:
+    """Return the records of samples that have their units, of the manifests or of those named after runs."""
+    if manifests is None:
+        named = [f"metadata/{run_name(run['run'])}_generated.json" for run in runs]
+        manifests = list(filter(os.path.exists, named))
+    records = (record for path in manifests for _, record in read_records(path))
+    return [record for record in records if record.get("units_filepath")]
 
 
 def main() -> int:
@@ -136,6 +137,13 @@ def main() -> int:
         help="field with the text, as given to asr.py (default: the first one that asr_eval.py "
         "scored, else text)",
     )
+    parser.add_argument(
+        "--generated",
+        nargs="+",
+        metavar="MANIFEST",
+        help="samples of language models (default: those that generate.py named after the data set's runs)",
+    )
+    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of all runs")
     args = parser.parse_args()
     name = Path(args.manifest).stem
     output = Path(args.output or Path("output") / f"{name}_report.html")
@@ -154,7 +162,7 @@ def main() -> int:
 
 def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the data of the page and its texts, as HTML."""
-    from media.report import methods, page
+    from media.report import methods, models, page, palette, samples
     from media.report.corpus import Corpus, name_rows
     from media.report.scores import HEADS, read_systems, systems_table
     from media.report.sections import charts, grouped, lead, stage_table, tiles
@@ -175,6 +183,9 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         corpus.add(line, record, score, why, in_table or why is not None)
         done.update(folder.name for folder, header in headers.items() if header["field"] in record)
     facts = facts_of(corpus, headers, failed, systems)
+    facts["runs"] = ranked_runs(args.checkpoints, name)
+    facts["generated"] = samples_of(args.generated, facts["runs"])
+    facts["varied"], facts["config"] = varied(facts["runs"]), config_of(facts["runs"])
     data = {
         "rate": 16_000,
         "counts": {"records": corpus.records},
@@ -188,30 +199,24 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
             for folder in folders
         ],
         "failures": grouped(failed),
+        "models": models.section(facts["runs"], facts["varied"]),
+        "samples": samples.section(facts["generated"]),
         "examples": play(args.manifest, corpus, args.examples),
         "rows_note": ""
         if len(corpus.rows) == corpus.records
         else f"An even sample of all {corpus.records:,}, with all failures.",
     }
+    strips = [one["units"] for one in [*data["examples"], *data["samples"]["cards"]] if "units" in one]
+    data["palette"] = palette.section(strips, f"models/{facts['encode'].get('kmeans')}.npz")
     data["base"], data["rows"] = name_rows(corpus.rows, output), corpus.rows
-    cited = methods.references(facts)
-    texts = {
-        "TITLE": html.escape(page.shown(name)),
-        "LEAD": html.escape(lead(facts)),
-        "METHODS": page.paragraphs([methods.paragraph(facts)]),
-        "REFERENCES": page.items([work.text for work in cited]),
-        "BIBTEX": html.escape("\n\n".join(work.bibtex for work in cited)),
-        "SETTINGS": page.settings(
-            [
-                {"stage": folder.name, "settings": header["settings"], "versions": header["made_by"]}
-                for folder, header in headers.items()
-            ]
-        ),
-        "FOOTER": html.escape(
-            page.shown(f"{os.path.abspath(args.manifest)}, read {time.strftime('%d %B %Y, %H:%M')}.")
-        ),
-    }
-    return data, texts
+    return data, page.texts(
+        name,
+        lead(facts),
+        methods.paragraph(facts),
+        methods.references(facts),
+        {folder.name: {**header["settings"], **header["made_by"]} for folder, header in headers.items()},
+        f"{os.path.abspath(args.manifest)}, read {time.strftime('%d %B %Y, %H:%M')}.",
+    )
 
 
 def facts_of(
@@ -221,9 +226,10 @@ def facts_of(
     scores: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what the methods paragraph and the tiles say, see media/report/methods.py."""
-    vad = next(
-        (header["settings"] for folder, header in headers.items() if folder.name.split(".")[0] == "vad"), {}
-    )
+    from media.report.units import settings_of
+
+    encoded = settings_of(corpus.made.get("units_filepath", ""))
+    stages = {folder.name.split(".")[0]: header["settings"] for folder, header in headers.items()}
     versions: dict[str, Any] = {}
     for header in headers.values():
         versions.update({name: value for name, value in header["made_by"].items() if value})
@@ -237,9 +243,12 @@ def facts_of(
         "words": corpus.words,
         "audio_s": sum(corpus.durations),
         "speech_s": corpus.speech_s,
+        "units": corpus.units,
+        "encode": encoded if "kmeans" in encoded else {},
+        "sts": settings_of(corpus.made.get("sts_filepath", "")),
         "no_speech": corpus.no_speech,
         "truncated": corpus.truncated,
-        "vad": vad,
+        "vad": stages.get("vad", {}),
         "versions": versions,
         "scores": scores,
         "asr": [{**corpus.settings[text], "records": number} for text, number in corpus.asr.most_common(8)],

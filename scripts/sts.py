@@ -162,6 +162,8 @@ def resynthesise(
             f"{record.get('audio_filepath') or record_key(record)}: no folder {args.dataset!r} in the path; "
             "wanted DATASET to be one, as files are mirrored below it"
         )
+    if os.path.realpath(target) == os.path.realpath(record["audio_filepath"]):
+        raise PlaceError(f"{target}: the resynthesis would replace the recording; wanted another --output")
     made_of = mark(record, args)
     anew = args.fresh or args.overwrite
     samples = None if anew or args.only else samples_of(target, made_of)

@@ -13,7 +13,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests")]
 
-from cluster import Cluster, missing_binaries  # noqa: E402 (needs the path)
+import browser  # noqa: E402 (needs the path)
+from cluster import Cluster, missing_binaries  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,17 @@ def cluster() -> Iterator[Cluster]:
         pytest.fail(lacking, pytrace=False)
     with Cluster(nodes=4, cpus=16, max_array_size=33) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+    """Yield a page in a running Chromium; each test opens what it looks at."""
+    try:
+        driver = browser.start(tmp_path_factory.mktemp("profile"))
+    except LookupError as exc:
+        pytest.skip(str(exc))
+    yield browser.Page(driver)
+    driver.quit()
 
 
 @pytest.fixture

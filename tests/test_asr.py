@@ -98,6 +98,22 @@ def test_field_leaves_the_reference_alone(spoken, tmp_path):
     assert record["pred_text_asr"]["backend"] == "pocketsphinx"
 
 
+def test_what_a_stage_made_is_heard_beside_the_original(spoken, tmp_path):
+    """A part of a recording whose resynthesis is another sentence: it is heard whole, its own text kept."""
+    made = write_wav(tmp_path / "made.wav", speak(SENTENCES[0], "rms"))
+    record = {"audio_filepath": str(spoken[0]), "offset": 0.5, "duration": 9.0, "text": "own"}
+    seconds = audio.probe(made).duration_s
+    both = [{**record, "sts_filepath": str(made), "sts_duration": seconds}, {**record, "offset": 0.6}]
+    manifest = write(tmp_path / "m.json", both)
+    asr(manifest, "--backend", "pocketsphinx", "--audio-field", "sts_filepath", status=3)
+    done, failed = read(manifest)
+    assert len({"quick", "brown", "fox", "over", "lazy", "dog"} & set(done["sts_text"].split())) >= 3
+    assert done["text"] == "own"
+    assert done["sts_text_asr"]["audio_field"] == "sts_filepath"
+    assert done["sts_text_asr_segments"][0]["end_s"] <= seconds
+    assert "sts_text" not in failed
+
+
 def test_bad_audio_costs_itself_only_and_silence_is_flagged(spoken, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(spoken[0].read_bytes()[:1000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from conftest import copy_code
 if TYPE_CHECKING:
     from cluster import Cluster
 
+RECORDINGS, SAMPLES = 5, 6  # of the few; of the best model
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -67,7 +69,7 @@ def few(corpus: Path, tmp_path: Path) -> Path:
 
 def demo(clone: Path, *arguments: object, env: dict[str, str] | None = None) -> str:
     command = ["bash", str(clone / "demo.sh"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env or alone(), timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=env or alone(), timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return done.stdout
 
@@ -79,14 +81,26 @@ def alone() -> dict[str, str]:
 
 def check_results(clone: Path, said: str) -> list[dict[str, object]]:
     records = [json.loads(line) for line in (clone / "metadata/demo_few words.json").read_text().splitlines()]
-    assert len(records) == 5
-    assert all({"speech", "text", "asr", "asr_segments"} <= set(record) for record in records)
+    assert len(records) == RECORDINGS
+    fields = {"speech", "text", "asr", "asr_segments", "units_filepath", "sts_filepath", "sts_text"}
+    assert all(fields <= set(record) for record in records)
     assert sum(record["text"] == "" for record in records) == 1, "noise has no words"
     report = clone / "output/demo_few words_report.html"
     assert report.stat().st_size > 50_000
     assert f"report       {report}" in said
     assert "WER %" in said
-    assert len(list((clone / "output/demo_few words").rglob("*.TextGrid"))) == 5
+    assert re.search(r"little speech, \d+ s: \d+ units instead of 100", said)
+    with open(clone / "output/demo_few words_global_metrics.csv", newline="") as file:
+        assert [row["system"] for row in csv.DictReader(file)] == ["text", "sts_text"]
+    with open(clone / "output/demo_few words_grid.csv", newline="") as file:
+        runs = list(csv.DictReader(file))
+    assert [run["state"] for run in runs] == ["done"] * 4
+    (samples,) = (clone / "metadata").glob("*_generated.json")
+    assert all("text" in json.loads(line) for line in samples.read_text().splitlines())
+    page = report.read_text()
+    assert page.count('"hop_s":0.01') >= RECORDINGS + SAMPLES
+    assert all(name in page for name in ("LSTM language models", "Griffin-Lim", '"sts":"'))
+    assert len(list((clone / "output/demo_few words").rglob("*.TextGrid"))) == RECORDINGS
     return records
 
 
@@ -120,13 +134,32 @@ def test_without_flite_espeak_speaks_and_says_so(tmp_path: Path) -> None:
     assert min(sizes) > 60_000
 
 
-def test_a_folder_from_end_to_end_and_again(clone: Path, few: Path) -> None:
-    """The second time nothing is left to do, and nothing changes."""
-    said = demo(clone, few)
+def test_ctrl_c_and_the_same_command_goes_on_to_the_end(clone: Path, few: Path) -> None:
+    """Stopped while the models train; what was made before is not made again."""
+    command = ["bash", str(clone / "demo.sh"), str(few)]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, text=True, env=alone()
+    )
+    deadline = time.monotonic() + 300
+    while not list((clone / "logs").glob("train_*.out")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, said
     assert "local_sbatch.py slurm/vad.slurm" in said
-    records = check_results(clone, said)
-    again = check_results(clone, demo(clone, few))
-    assert again == records
+    assert "the same command goes on from here" in said
+    before = times_of_files(clone)
+    check_results(clone, demo(clone, few))
+    assert times_of_files(clone) == before
+
+
+def times_of_files(clone: Path) -> dict[str, int]:
+    """Return when the codebook, the units and the resyntheses were written."""
+    places = ("models/*.npz", "output/*_units/**/*.pt", "output/*_sts/**/*.wav")
+    found = {str(path): path.stat().st_mtime_ns for place in places for path in clone.glob(place)}
+    assert len(found) == 1 + 2 * RECORDINGS
+    return found
 
 
 def test_on_a_real_cluster_the_same(clone: Path, few: Path, cluster: Cluster) -> None:
@@ -134,22 +167,6 @@ def test_on_a_real_cluster_the_same(clone: Path, few: Path, cluster: Cluster) ->
     assert "sbatch slurm/vad.slurm" in said
     assert "sbatch --array=0-3 slurm/asr.slurm" in said
     check_results(clone, said)
-
-
-def test_ctrl_c_and_the_same_command_goes_on(clone: Path, few: Path) -> None:
-    command = ["bash", str(clone / "demo.sh"), str(few)]
-    process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, text=True, env=alone()
-    )
-    deadline = time.monotonic() + 60
-    while not list((clone / "logs").glob("asr_*.out")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 75, said
-    assert "the same command goes on from here" in said
-    check_results(clone, demo(clone, few))
 
 
 def test_bad_calls(clone: Path, tmp_path: Path) -> None:

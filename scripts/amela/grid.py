@@ -4,6 +4,7 @@ begins.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import itertools
 import json
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from amela.errors import CallError
-from amela.files import link_first, make_folder, read_when_whole
+from amela.files import StrPath, link_first, make_folder, read_when_whole
 from amela.manifest import from_line, to_line
 from amela.run_folder import DONE
 from amela.slurm import Place, command_line
 
 Point = dict[str, Any]
+MARK = 8  # hex digits in the name of a frozen grid
 DEFAULT: dict[str, list[Any]] = {
     "embedding_dim": [128, 256],
     "hidden_size": [256, 512],
@@ -81,7 +83,7 @@ def freeze(checkpoints: str, dataset: str, points: list[Point], folders: list[st
     for number, folder in enumerate(folders):
         if folders.index(folder) != number:
             raise CallError(f"points {folders.index(folder)} and {number} have one run folder: {folder}")
-    mark = hashlib.sha256(json.dumps([points, folders]).encode()).hexdigest()[:8]
+    mark = hashlib.sha256(json.dumps([points, folders]).encode()).hexdigest()[:MARK]
     path = make_folder(checkpoints) / f"grid_{dataset}_{mark}.jsonl"
     command = command_line()
     lines = [
@@ -93,9 +95,14 @@ def freeze(checkpoints: str, dataset: str, points: list[Point], folders: list[st
     return path
 
 
+def grid_files(checkpoints: StrPath, dataset: str) -> list[Path]:
+    """Return the frozen grids of a data set, and of no other one whose name begins alike."""
+    return sorted(Path(checkpoints).glob(f"grid_{glob.escape(dataset)}_{'[0-9a-f]' * MARK}.jsonl"))
+
+
 def is_finished(checkpoints: str, dataset: str) -> bool:
     """Tell whether grids of a data set were begun, and all their runs are finished."""
-    files = Path(checkpoints).glob(f"grid_{dataset}_*.jsonl")
+    files = grid_files(checkpoints, dataset)
     runs = [Path(from_line(line)["run"]) for path in files for line in path.read_bytes().splitlines()]
     return bool(runs) and all((run / DONE).exists() for run in runs)
 

@@ -205,6 +205,25 @@ def read(source: str) -> Any:
     return units
 
 
+def read_record(record: dict[str, Any], key: str) -> tuple[Any, Any]:
+    """Return a record's units and how many frames each lasts, None where each lasts one: (units,) integers.
+
+    By its `units_filepath`, and `durations_filepath` or the part's own durations; `key` is the record's.
+    """
+    path = record["units_filepath"]
+    source = UnitFolder(os.path.dirname(path)).find(record, key)
+    if source is None:
+        raise UnitsError(f"{path}: no such file, or no units of {key} in it; encode it again")
+    part, is_row, row = source.partition(ROW)
+    if is_row:
+        import pyarrow.parquet
+
+        has_durations = "durations" in pyarrow.parquet.read_schema(part).names
+        return read(source), _column(part, "durations")[int(row)] if has_durations else None
+    durations = record.get("durations_filepath")
+    return read(source), None if durations is None else read(durations)
+
+
 def _read_pt(path: str) -> Any:
     import torch
 

@@ -66,6 +66,13 @@ def test_an_array_trains_its_points_and_collect_says_what_is_missing(here: Path)
     assert names == {f"lstm_r0.001_h{h}_e12_l{layers}_b8_d0.1" for h in (8, 16) for layers in (1, 2)}
 
 
+def test_grids_of_a_name_that_begins_alike_are_others(tmp_path: Path) -> None:
+    grid.freeze(str(tmp_path), "corpus_more", [{"dropout": 0.1}], ["a"])
+    assert not grid.grid_files(tmp_path, "corpus")
+    wanted = grid.freeze(str(tmp_path), "corpus", [{"dropout": 0.1}], ["b"])
+    assert grid.grid_files(tmp_path, "corpus") == [wanted]
+
+
 def test_the_default_grid_is_16_points_and_each_task_has_one() -> None:
     points = grid.read_points("default")
     assert len(points) == 16

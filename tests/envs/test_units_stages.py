@@ -219,6 +219,14 @@ def test_sts_says_where_the_dataset_is_not_in_the_path(here: Path) -> None:
     assert not list((here / "output/elsewhere").rglob("*.wav"))
 
 
+def test_sts_never_replaces_the_recordings(here: Path) -> None:
+    folder = here / "data/corpus"
+    before = files_of(folder)
+    said = run("sts", "corpus.json", "corpus", *models("sts", here), "--output", folder)
+    assert "would replace the recording; wanted another --output" in said
+    assert before.items() <= files_of(folder).items()
+
+
 def test_two_records_of_one_file_are_refused_before_anything_is_made(here: Path) -> None:
     lines = (here / "corpus.json").read_text()
     twin = {"audio_filepath": str(here / "data/corpus/a/r0.flac")}

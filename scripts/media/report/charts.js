@@ -48,6 +48,7 @@ function clock(seconds, digits) {
 const tick = (value, unit) => (unit === "s" ? span(value).replace(/\.0+ /, " ").replace(/:00( min| h)$/, "$1") : `${Math.round(100 * value)} %`);
 
 function drawTiles() {
+  if (data.tiles.length > 6) byId("tiles").style.setProperty("--columns", Math.ceil(data.tiles.length / 2)); // two rows, equally full
   for (const tile of data.tiles) {
     byId("tiles").append(make("div", {}, make("dt", {}, tile.label),
       make("dd", { class: tile.bad ? "bad" : null }, tile.value, tile.note ? make("small", {}, tile.note) : null)));

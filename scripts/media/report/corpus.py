@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from media.report.examples import thousandths
 from media.report.page import shown
+from media.report.scores import Score
 from media.tiers import clean, segments, segments_field
 
 MAX_TEXT = 4_000  # characters of one text in the table
@@ -21,8 +22,9 @@ class Corpus:
 
     def __init__(self, field: str) -> None:
         self.field = field
-        self.records = self.words = self.no_speech = self.truncated = 0
+        self.records = self.words = self.no_speech = self.truncated = self.units = 0
         self.windows = False
+        self.made: dict[str, str] = {}  # the first file of each kind that stages made
         self.speech_s: float | None = None
         self.durations, self.ratios, self.wers = array("d"), array("d"), array("d")
         self.asr: Counter[str] = Counter()
@@ -34,7 +36,7 @@ class Corpus:
         self,
         line: int,
         record: dict[str, Any],
-        score: tuple[float | None, str | None],
+        score: Score,
         error: str | None,
         in_table: bool,
     ) -> None:
@@ -49,8 +51,12 @@ class Corpus:
             self.speech_s = (self.speech_s or 0.0) + speech_s
             if duration_s:
                 self.ratios.append(min(1.0, speech_s / duration_s))
-        if score[0] is not None:
-            self.wers.append(score[0])
+        if score.wer is not None:
+            self.wers.append(score.wer)
+        self.units += record.get("unit_count") or 0
+        for name in ("units_filepath", "sts_filepath"):
+            if record.get(name):
+                self.made.setdefault(name, record[name])
         self.words += len(str(record.get(self.field) or "").split())
         self._count_settings(record.get(asr_field(self.field)), speech)
         if in_table:
@@ -78,13 +84,11 @@ def asr_field(field: str) -> str:
     return "asr" if field == "text" else f"{field}_asr"
 
 
-def table_row(
-    record: dict[str, Any], field: str, score: tuple[float | None, str | None], error: str | None
-) -> dict[str, Any]:
+def table_row(record: dict[str, Any], field: str, score: Score, error: str | None) -> dict[str, Any]:
     """Return a record as the page's scripts read it; what is unknown is left out. Times of parts in ms.
 
     n name, a has audio, d duration (s), o offset (s), s speech, r its share, t timed texts, x text without
-    times, k speaker, w word error rate, ref reference, f flags, e error.
+    times, k speaker, w word error rate, v that of the resynthesis, ref reference, f flags, e error.
     """
     duration_s, speech = record.get("duration"), record.get("speech")
     flags = (record.get(asr_field(field)) or {}).get("flags")
@@ -93,7 +97,8 @@ def table_row(
         "a": int("audio_filepath" in record),
         "d": duration_s,
         "o": record.get("offset"),
-        "w": score[0],
+        "w": score.wer,
+        "v": score.sts_wer,
         "e": error,
         "f": flags or None,
     }
@@ -107,8 +112,8 @@ def table_row(
         row["t"] = thousandths((part, clean(part.get("text") or "")) for part in segments(record, field))
     elif text:
         row["x"] = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"
-    if score[1]:
-        row["ref"] = clean(score[1])[:MAX_TEXT]
+    if score.reference:
+        row["ref"] = clean(score.reference)[:MAX_TEXT]
     return {name: value for name, value in row.items() if value is not None}
 
 

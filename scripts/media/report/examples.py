@@ -65,9 +65,10 @@ def densest(speech: list[dict[str, float]], duration_s: float, length_s: float =
 
 
 def embed(record: dict[str, Any], why: str, row: int, field: str) -> dict[str, Any] | None:
-    """Return an example with its sound as base64 FLAC (16 kHz, mono), None where it cannot be read."""
-    import soundfile
+    """Return an example with its sound as base64 FLAC (16 kHz, mono), None where it cannot be read.
 
+    A record that was resynthesised brings the same stretch of `sts_filepath` too, as long as the original.
+    """
     from media.audio import AudioError, load_mono
     from media.tiers import clean, segments
 
@@ -87,20 +88,46 @@ def embed(record: dict[str, Any], why: str, row: int, field: str) -> dict[str, A
         return None
     if not len(samples):
         return None
-    file = io.BytesIO()
-    soundfile.write(file, samples.clip(-1.0, 1.0), RATE_HZ, format="FLAC", subtype="PCM_16")
     end_s = start_s + len(samples) / RATE_HZ
     parts = [part for part in segments(record, field) if part["start_s"] < end_s and part["end_s"] > start_s]
     words = [word for part in parts for word in part.get("words") or []]
-    return {
+    example = {
         "row": row,
         "why": why,
         "start_s": start_s,
         "duration_s": round(len(samples) / RATE_HZ, 4),
         "segments": thousandths((part, clean(part.get("text") or "")) for part in parts),
         "words": thousandths((word, clean(word.get("word") or "")) for word in words),
-        "audio": base64.b64encode(file.getvalue()).decode(),
+        "audio": flac(samples),
     }
+    again = resynthesis(record, start_s, len(samples))
+    if again is not None:
+        example.update(sts=again, sts_text=clean(record.get("sts_text") or ""))
+    return example
+
+
+def resynthesis(record: dict[str, Any], start_s: float, length: int) -> str | None:
+    """Return so many samples of a record's resynthesis as `flac` does, None where there is none to read."""
+    import numpy as np
+
+    from media.audio import AudioError, load_mono
+
+    if not record.get("sts_filepath"):
+        return None
+    try:
+        samples = load_mono(record["sts_filepath"], RATE_HZ, start_s, length / RATE_HZ)[:length]
+    except (AudioError, OSError):
+        return None
+    return flac(np.pad(samples, (0, length - len(samples))))  # whole units: up to a unit shorter
+
+
+def flac(samples: Any) -> str:
+    """Return samples (float32, 16 kHz, (samples,)) as 16-bit FLAC in base64."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples.clip(-1.0, 1.0), RATE_HZ, format="FLAC", subtype="PCM_16")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def thousandths(parts: Iterable[tuple[dict[str, Any], str]]) -> list[list[Any]]:

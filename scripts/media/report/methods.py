@@ -6,6 +6,8 @@ from typing import Any
 
 from media.report.figures import spoken
 from media.report.references import REFERENCES, Reference
+from media.report.scores import STS_TEXT
+from media.report.unit_methods import cited, sentences
 
 
 def references(facts: dict[str, Any]) -> list[Reference]:
@@ -18,6 +20,7 @@ def references(facts: dict[str, Any]) -> list[Reference]:
         names += own.get(str(asr.get("backend")), [])
         used = str(asr.get("vad") or "").split(" ")[0].lower()
         names += [used] if used in ("ten", "silero") else []
+    names += cited(facts)
     if facts["scores"]:
         names += ["whisper"] if facts["scores"][0]["normalizer"] in ("english", "basic") else []
         names.append("bootstrap")
@@ -29,7 +32,7 @@ def paragraph(facts: dict[str, Any]) -> str:
 
     `facts`: noun, records, audio_s, speech_s (None: not looked for), words, no_speech, truncated, vad
     (settings), asr (list of settings, each with its number of `records`), failures (stage → number), scores
-    (what `read_systems` of scores.py returns), versions (name → version).
+    (what `read_systems` of scores.py returns), versions (name → version); and what unit_methods.py takes.
     """
     noun = facts["noun"]
     said = [f"The corpus comprised {facts['records']:,} {noun} ({spoken(facts['audio_s'])} of audio in all)."]
@@ -56,6 +59,7 @@ def paragraph(facts: dict[str, Any]) -> str:
         )
     for stage, number in facts["failures"].items():
         said.append(_count(noun, number, f"failed at the stage {stage} and {{}} left out."))
+    said += sentences(facts)
     if facts["scores"]:
         said.append(_scores(facts["scores"]))
     commit = facts["versions"].get("amela")
@@ -118,7 +122,8 @@ def _asr(asr: dict[str, Any], facts: dict[str, Any]) -> str:
 def _scores(scores: list[dict[str, Any]]) -> str:
     rates = []
     for row in scores:
-        named = f" for `{row['system']}`" if len(scores) > 1 else ""
+        of = "the resynthesis" if row["system"] == STS_TEXT else f"`{row['system']}`"
+        named = f" for {of}" if len(scores) > 1 else ""
         rates.append(
             f"{100 * row['wer']:.1f} %{named} (95 % interval {100 * row['wer_low']:.1f} to "
             f"{100 * row['wer_high']:.1f} %, "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("charts.js", "sound.js", "viewer.js", "table.js")
+SCRIPTS = ("charts.js", "sound.js", "units.js", "viewer.js", "table.js", "models.js")
 
 
 def shown(text: object) -> str:
@@ -32,6 +32,21 @@ def page(data: dict[str, Any], texts: dict[str, str]) -> str:
     return shown(whole)
 
 
+def texts(
+    title: str, lead: str, methods: str, works: list[Any], stages: dict[str, dict[str, Any]], footer: str
+) -> dict[str, str]:
+    """Return the texts of the page as HTML; `works` are the References, `stages` their settings by name."""
+    return {
+        "TITLE": html.escape(shown(title)),
+        "LEAD": html.escape(lead),
+        "METHODS": paragraphs([methods]),
+        "REFERENCES": items([work.text for work in works]),
+        "BIBTEX": html.escape("\n\n".join(work.bibtex for work in works)),
+        "SETTINGS": settings(stages),
+        "FOOTER": html.escape(shown(footer)),
+    }
+
+
 def paragraphs(texts: list[str]) -> str:
     """Return escaped paragraphs."""
     return "".join(f"<p>{html.escape(text)}</p>" for text in texts)
@@ -45,17 +60,16 @@ def items(texts: list[str]) -> str:
     return "".join(f"<li>{text}</li>" for text in linked)
 
 
-def settings(stages: list[dict[str, Any]]) -> str:
-    """Return the settings and versions of each stage as definition lists."""
+def settings(stages: dict[str, dict[str, Any]]) -> str:
+    """Return the settings and versions of each stage, by its name, as definition lists."""
     blocks = []
-    for stage in stages:
-        rows = {**stage["settings"], **stage["versions"]}
+    for name, rows in stages.items():
         lines = "".join(
             f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(shown(value))}</dd>"
             for name, value in rows.items()
             if value is not None
         )
-        blocks.append(f'<h3>{html.escape(stage["stage"])}</h3><dl class="settings">{lines}</dl>')
+        blocks.append(f'<h3>{html.escape(name)}</h3><dl class="settings">{lines}</dl>')
     return "".join(blocks) or "<p>No stage has left its settings beside the manifest.</p>"
 
 

@@ -76,4 +76,65 @@ REFERENCES = {
         "{Bootstrap Estimates for Confidence Intervals in {ASR} Performance Evaluation}, booktitle = "
         "{ICASSP}, year = {2004}, doi = {10.1109/ICASSP.2004.1326009}}",
     ),
+    "hubert": Reference(
+        "Hsu, W.-N., Bolte, B., Tsai, Y.-H. H., Lakhotia, K., Salakhutdinov, R., & Mohamed, A. (2021). "
+        "HuBERT: Self-supervised speech representation learning by masked prediction of hidden units. "
+        "IEEE/ACM Transactions on Audio, Speech, and Language Processing 29. https://arxiv.org/abs/2106.07447",
+        "@article{hsu2021hubert, author = {Hsu, Wei-Ning and Bolte, Benjamin and Tsai, Yao-Hung Hubert and "
+        "Lakhotia, Kushal and Salakhutdinov, Ruslan and Mohamed, Abdelrahman}, title = {{HuBERT}: "
+        "Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units}, journal = "
+        "{IEEE/ACM Transactions on Audio, Speech, and Language Processing}, volume = {29}, year = {2021}}",
+    ),
+    "expresso": Reference(
+        "Nguyen, T. A., Hsu, W.-N., D'Avirro, A., Shi, B., Gat, I., et al. (2023). EXPRESSO: A benchmark and "
+        "analysis of discrete expressive speech resynthesis. Interspeech 2023. "
+        "https://arxiv.org/abs/2308.05725",
+        "@inproceedings{nguyen2023expresso, author = {Nguyen, Tu Anh and Hsu, Wei-Ning and D'Avirro, Antony "
+        "and Shi, Bowen and Gat, Itai and others}, title = {{EXPRESSO}: A Benchmark and Analysis of Discrete "
+        "Expressive Speech Resynthesis}, booktitle = {Interspeech}, year = {2023}}",
+    ),
+    "gslm": Reference(
+        "Lakhotia, K., Kharitonov, E., Hsu, W.-N., Adi, Y., Polyak, A., et al. (2021). On generative spoken "
+        "language modeling from raw audio. Transactions of the ACL 9. https://arxiv.org/abs/2102.01192",
+        "@article{lakhotia2021gslm, author = {Lakhotia, Kushal and Kharitonov, Eugene and Hsu, Wei-Ning and "
+        "Adi, Yossi and Polyak, Adam and others}, title = {On Generative Spoken Language Modeling from Raw "
+        "Audio}, journal = {Transactions of the Association for Computational Linguistics}, volume = {9}, "
+        "year = {2021}}",
+    ),
+    "griffinlim": Reference(
+        "Griffin, D., & Lim, J. (1984). Signal estimation from modified short-time Fourier transform. IEEE "
+        "Transactions on Acoustics, Speech, and Signal Processing 32(2), 236-243.",
+        "@article{griffin1984signal, author = {Griffin, Daniel and Lim, Jae}, title = {Signal Estimation "
+        "from Modified Short-Time {Fourier} Transform}, journal = {IEEE Transactions on Acoustics, Speech, "
+        "and Signal Processing}, volume = {32}, number = {2}, pages = {236--243}, year = {1984}}",
+    ),
+    "polyak": Reference(
+        "Polyak, A., Adi, Y., Copet, J., Kharitonov, E., Lakhotia, K., Hsu, W.-N., Mohamed, A., & Dupoux, E. "
+        "(2021). Speech resynthesis from discrete disentangled self-supervised representations. Interspeech "
+        "2021. https://arxiv.org/abs/2104.00355",
+        "@inproceedings{polyak2021resynthesis, author = {Polyak, Adam and Adi, Yossi and Copet, Jade and "
+        "Kharitonov, Eugene and Lakhotia, Kushal and Hsu, Wei-Ning and Mohamed, Abdelrahman and Dupoux, "
+        "Emmanuel}, title = {Speech Resynthesis from Discrete Disentangled Self-Supervised Representations}, "
+        "booktitle = {Interspeech}, year = {2021}}",
+    ),
+    "hifigan": Reference(
+        "Kong, J., Kim, J., & Bae, J. (2020). HiFi-GAN: Generative adversarial networks for efficient and "
+        "high fidelity speech synthesis. NeurIPS 2020. https://arxiv.org/abs/2010.05646",
+        "@inproceedings{kong2020hifigan, author = {Kong, Jungil and Kim, Jaehyeon and Bae, Jaekyoung}, title "
+        "= {{HiFi-GAN}: Generative Adversarial Networks for Efficient and High Fidelity Speech Synthesis}, "
+        "booktitle = {NeurIPS}, year = {2020}}",
+    ),
+    "lstm": Reference(
+        "Hochreiter, S., & Schmidhuber, J. (1997). Long short-term memory. Neural Computation 9(8), "
+        "1735-1780.",
+        '@article{hochreiter1997lstm, author = {Hochreiter, Sepp and Schmidhuber, J{\\"u}rgen}, title = '
+        "{Long Short-Term Memory}, journal = {Neural Computation}, volume = {9}, number = {8}, pages = "
+        "{1735--1780}, year = {1997}}",
+    ),
+    "adamw": Reference(
+        "Loshchilov, I., & Hutter, F. (2019). Decoupled weight decay regularization. ICLR 2019. "
+        "https://arxiv.org/abs/1711.05101",
+        "@inproceedings{loshchilov2019adamw, author = {Loshchilov, Ilya and Hutter, Frank}, title = "
+        "{Decoupled Weight Decay Regularization}, booktitle = {ICLR}, year = {2019}}",
+    ),
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+STS_TEXT = "sts_text"  # where asr.py writes what it hears in a resynthesis
 HEADS = [
     "System",
     "Recordings",
@@ -46,14 +47,23 @@ def systems_table(systems: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def read_files(path: Path, system: str) -> Iterator[tuple[str, float | None, str | None]]:
-    """Yield (path, word error rate, reference) of each row of NAME_metrics.csv: a record each, in order."""
+class Score(NamedTuple):
+    """Word error rates of one record and of its resynthesis, and the reference; None where not known."""
+
+    wer: float | None = None
+    sts_wer: float | None = None
+    reference: str | None = None
+
+
+def read_files(path: Path, system: str) -> Iterator[tuple[str, Score]]:
+    """Yield (path, scores) of each row of NAME_metrics.csv: a record each, in order."""
     if not path.is_file():
         return
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.DictReader(file):
-            wer = row.get(f"{system}_wer")
-            yield row["audio_filepath"], float(wer) if wer else None, row["transcription"] or None
+            wer, sts_wer = (row.get(f"{name}_wer") for name in (system, STS_TEXT))
+            rates = (float(rate) if rate else None for rate in (wer, sts_wer))
+            yield row["audio_filepath"], Score(*rates, row["transcription"] or None)
 
 
 def _number(value: str | None) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from media.report.figures import histogram, spoken
+from media.report.scores import STS_TEXT
 
 FILES_A_FAILURE = 200  # named on the page of each kind of failure
 
@@ -28,10 +29,15 @@ def tiles(facts: dict[str, Any]) -> list[dict[str, Any]]:
     if facts["asr"] or facts["words"]:
         note = f"{facts['no_speech']:,} without speech" if facts["no_speech"] else None
         found.append({"label": "Words", "value": f"{facts['words']:,}", "note": note})
-    if facts["scores"]:
-        first = facts["scores"][0]
-        between = f"95 % interval {100 * first['wer_low']:.1f} to {100 * first['wer_high']:.1f} %"
-        found.append({"label": "Word error rate", "value": f"{100 * first['wer']:.1f} %", "note": between})
+    if facts["units"]:
+        rate = f"{1 / facts['encode']['hop_s']:g} a second" if facts["encode"].get("hop_s") else None
+        found.append({"label": "Units", "value": f"{facts['units']:,}", "note": rate})
+    for score in facts["scores"]:
+        again = score["system"] == STS_TEXT
+        if again or score is facts["scores"][0]:
+            between = f"95 % interval {100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f} %"
+            label = "WER, resynthesis" if again else "Word error rate"
+            found.append({"label": label, "value": f"{100 * score['wer']:.1f} %", "note": between})
     failed = sum(facts["failures"].values())
     found.append({"label": "Failures", "value": f"{failed:,}", "bad": failed > 0})
     return found

@@ -8,6 +8,7 @@ const columns = [
   { name: "duration", title: "Duration", label: "", numeric: true, value: (row) => row.d, text: (row) => span(row.d) },
   { name: "speech", title: "Speech", label: "speech", numeric: true, value: (row) => row.r, text: (row) => percent(row.r) },
   { name: "wer", title: "WER", label: "WER", numeric: true, value: (row) => row.w, text: (row) => percent(row.w, 1) },
+  { name: "again", title: "Resynth. WER", label: "resynthesis WER", numeric: true, value: (row) => row.v, text: (row) => percent(row.v, 1) },
   { name: "text", title: "Text", value: (row) => textOf(row) },
 ].filter((column) => data.rows.some((row) => column.value(row) !== undefined && column.value(row) !== ""));
 

@@ -2,7 +2,7 @@
 
 const viewer = byId("viewer");
 const picks = [];
-let current = null; // {show, move, play, seek, zoom, redraw, stop} of the record on view
+let current = null; // {move, play, seek, zoom, redraw, swap, stop} of the record on view
 
 const href = (row) => (row.h !== undefined ? row.h : row.n.split("/").map(encodeURIComponent).join("/"));
 const within = (pieces, start, end) => pieces.filter((piece) => piece[1] > start && piece[0] < end);
@@ -20,21 +20,26 @@ function subject(row, example) {
     text: within(words.length ? words : segments, start, start + length) };
 }
 
-function sourceOf({ row, example }) {
+/** What can be heard of it, the original first: {name, url, bytes, audio, samples, lead}; `lead` + time on the axis = time in the file. */
+function soundsOf({ row, example }) {
+  const sound = (name, found) => ({ name, samples: null, audio: make("audio", { preload: example ? "auto" : "none", src: found.url }), ...found });
   if (!example) {
     const from = row.o || 0;
-    return { url: data.base + href(row) + (row.o !== undefined ? `#t=${from},${from + row.d}` : ""), lead: from };
+    return [sound("Original", { url: data.base + href(row) + (row.o !== undefined ? `#t=${from},${from + row.d}` : ""), lead: from })];
   }
-  const bytes = Uint8Array.from(atob(example.audio), (char) => char.charCodeAt(0));
-  return { url: URL.createObjectURL(new Blob([bytes], { type: "audio/flac" })), bytes, lead: -example.start_s };
+  const embedded = (text) => {
+    const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+    return { bytes, url: URL.createObjectURL(new Blob([bytes], { type: "audio/flac" })), lead: -example.start_s };
+  };
+  return [sound("Original", embedded(example.audio)), ...(example.sts ? [sound("Resynthesis", embedded(example.sts))] : [])];
 }
 
-function lanes(item) {
+function lanes(item, strip) {
   const left = (at) => `${(100 * (at - item.start)) / item.length}%`;
   const place = (piece) => `left:${left(Math.max(item.start, piece[0]))};width:${(100 * (Math.min(item.end, piece[1]) - Math.max(item.start, piece[0]))) / item.length}%`;
   const speech = make("div", { class: "lane" }, ...item.speech.map((piece) => make("i", { style: place(piece), title: `speech ${piece[0].toFixed(2)}–${piece[1].toFixed(2)} s` })));
   const text = make("div", { class: "lane" }, ...item.text.map((piece) => make("b", { style: place(piece), title: piece[2] }, piece[2])));
-  return [speech, text];
+  return [...(strip ? [make("div", { class: "lane" }, strip.node)] : []), speech, text];
 }
 
 function drawAxis(axis, item, width) {
@@ -56,60 +61,93 @@ function transcript(item) {
   return [box, spans];
 }
 
+/** The line that names the unit at the head, or the one pointed at. */
+function unitLine(item) {
+  const node = make("p", { class: "note unit-line" });
+  let [pointed, atHead] = [null, null];
+  const show = () => {
+    const run = pointed || atHead;
+    const swatch = make("i", { class: "swatch", style: run ? `background:${unitColour(run.unit)}` : null });
+    node.replaceChildren(swatch, make("span", { title: data.palette.note }, run ? unitName(run) : "no unit here"));
+  };
+  const strip = unitStrip(item.example.units, item.start, item.end, (run) => { pointed = run; show(); });
+  const move = (at) => { const run = strip.at(at); if (run !== atHead || !node.firstChild) { atHead = run; show(); } };
+  return { node, strip, move };
+}
+
 /** Build the view of a row and return what the keys and the table can do with it. */
 function open(row, example) {
   if (current) current.stop();
   const item = subject(row, example);
-  const source = sourceOf(item);
-  const audio = make("audio", { preload: example ? "auto" : "none", src: source.url });
+  const sounds = soundsOf(item);
+  const units = example && example.units ? unitLine(item) : null;
   const wave = make("canvas", { "aria-hidden": "true" }), spectrum = make("canvas", { "aria-hidden": "true" });
   const head = make("div", { class: "head" }), axis = make("div", { class: "axis", "aria-hidden": "true" });
-  const rows = make("div", { class: example ? "stage rows" : "stage rows bare", role: "slider", tabindex: "0", "aria-label": "Position in the recording; arrow keys seek, space plays",
+  const kind = `rows${example ? "" : " bare"}${units ? " with-units" : ""}`;
+  const rows = make("div", { class: `stage ${kind}`, role: "slider", tabindex: "0", "aria-label": "Position in the recording; arrow keys seek, space plays",
     "aria-valuemin": item.start.toFixed(2), "aria-valuemax": item.end.toFixed(2) },
-  make("div", { class: "sound" }, wave), make("div", { class: "sound" }, spectrum), ...lanes(item), axis, head);
+  make("div", { class: "sound" }, wave), make("div", { class: "sound" }, spectrum), ...lanes(item, units && units.strip), axis, head);
   const scroll = make("div", { class: "scroll" }, rows);
   const toggle = make("button", { type: "button", class: "play" }, "Play");
   const time = make("output", { class: "time" });
   const [words, spans] = transcript(item);
-  let samples = null, zoomed = 1, frame = 0, stopped = false;
+  let sound = sounds[0], zoomed = 1, frame = 0, stopped = false;
 
-  const position = () => Math.min(item.end, Math.max(item.start, audio.currentTime - source.lead));
+  const position = () => Math.min(item.end, Math.max(item.start, sound.audio.currentTime - sound.lead));
   const draw = () => {
     rows.style.width = `${100 * zoomed}%`;
     drawAxis(axis, item, rows.clientWidth);
-    if (!samples) return;
+    if (units) units.strip.label();
+    if (!sound.samples) return;
     const speech = item.speech.map(([start, end]) => [Math.max(0, start - item.start), Math.min(item.length, end - item.start)]);
-    drawWave(wave, samples, data.rate, speech);
-    drawSpectrogram(spectrum, samples, data.rate, speech);
+    drawWave(wave, sound.samples, data.rate, speech);
+    drawSpectrogram(spectrum, sound.samples, data.rate, speech);
   };
   const show = () => {
     const at = position();
     head.style.left = `${(100 * (at - item.start)) / item.length}%`;
-    time.textContent = `${clock(at, 2)} / ${clock(item.end, 2)}`;
+    time.replaceChildren(clock(at, 2), make("span", {}, ` / ${clock(item.end, 2)}`));
     rows.setAttribute("aria-valuenow", at.toFixed(2));
     rows.setAttribute("aria-valuetext", `${at.toFixed(2)} seconds`);
+    if (units) units.move(at);
     spans.forEach((one, index) => one.classList.toggle("now", at >= item.text[index][0] && at < item.text[index][1] && at > item.start));
   };
   const follow = () => {
     show();
     const x = head.offsetLeft;
     if (x < scroll.scrollLeft || x > scroll.scrollLeft + 0.95 * scroll.clientWidth) scroll.scrollLeft = x - 0.1 * scroll.clientWidth;
-    frame = audio.paused ? 0 : requestAnimationFrame(follow);
+    frame = sound.audio.paused ? 0 : requestAnimationFrame(follow);
   };
-  const seek = (at) => { audio.currentTime = Math.min(item.end, Math.max(item.start, at)) + source.lead; show(); };
-  const play = () => (audio.paused ? audio.play().catch(() => {}) : audio.pause());
+  const seek = (at) => { sound.audio.currentTime = Math.min(item.end, Math.max(item.start, at)) + sound.lead; show(); };
+  const play = () => (sound.audio.paused ? sound.audio.play().catch(() => {}) : sound.audio.pause());
   const pointed = (event) => { const box = rows.getBoundingClientRect(); return item.start + (item.length * (event.clientX - box.left)) / box.width; };
-  const state = () => { toggle.textContent = audio.paused ? "Play" : "Pause"; if (!audio.paused && !frame) frame = requestAnimationFrame(follow); };
+  const state = () => { toggle.textContent = sound.audio.paused ? "Play" : "Pause"; if (!sound.audio.paused && !frame) frame = requestAnimationFrame(follow); };
+  const missing = make("p", { class: "note", hidden: true, role: "status" }, "The sound file cannot be reached or played from here.");
 
   rows.addEventListener("click", (event) => seek(pointed(event)));
   rows.addEventListener("pointermove", (event) => { if (event.buttons === 1 && event.pointerType === "mouse") seek(pointed(event)); });
   toggle.addEventListener("click", play);
-  for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, state);
-  audio.addEventListener("seeked", show);
-  audio.addEventListener("loadedmetadata", () => { if (!example && audio.currentTime < source.lead) seek(item.start); });
-  audio.addEventListener("timeupdate", () => { if (!example && position() >= item.end) audio.pause(); });
+  for (const { audio, lead } of sounds) {
+    for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, state);
+    audio.addEventListener("seeked", show);
+    audio.addEventListener("loadedmetadata", () => { if (!example && audio.currentTime < lead) seek(item.start); });
+    audio.addEventListener("timeupdate", () => { if (!example && position() >= item.end) audio.pause(); });
+    audio.addEventListener("error", () => { missing.hidden = false; toggle.disabled = true; });
+  }
+  const choices = sounds.map((one) => make("button", { type: "button", "aria-pressed": String(one === sound) }, one.name));
+  const hear = (next) => {
+    const [at, playing, rate] = [position(), !sound.audio.paused, sound.audio.playbackRate];
+    sound.audio.pause();
+    sound = next;
+    sound.audio.playbackRate = rate;
+    seek(at);
+    if (playing) play();
+    choices.forEach((button, index) => button.setAttribute("aria-pressed", String(sounds[index] === sound)));
+    draw();
+  };
+  choices.forEach((button, index) => button.addEventListener("click", () => hear(sounds[index])));
   const speed = make("select", { "aria-label": "Speed" }, ...[0.5, 0.75, 1, 1.25, 1.5, 2].map((rate) => make("option", { value: String(rate), selected: rate === 1 }, `${rate} ×`)));
-  speed.addEventListener("change", () => { audio.playbackRate = Number(speed.value); });
+  speed.addEventListener("change", () => { sound.audio.playbackRate = Number(speed.value); });
   const closer = make("button", { type: "button", "aria-label": "Zoom in" }, "+"), wider = make("button", { type: "button", "aria-label": "Zoom out" }, "−");
   const zoom = (factor) => {
     const middle = (scroll.scrollLeft + scroll.clientWidth / 2) / rows.clientWidth;
@@ -120,17 +158,19 @@ function open(row, example) {
   };
   closer.addEventListener("click", () => zoom(2)); wider.addEventListener("click", () => zoom(0.5));
   wider.disabled = true;
-  const gutter = make("div", { class: example ? "gutter rows" : "gutter rows bare", "aria-hidden": "true" }, make("div", { class: "sound" }, "Sound"),
-    make("div", { class: "khz sound" }, make("span", {}, `${data.rate / 2000} kHz`), make("span", {}, "0")), make("div", {}, "Speech"), make("div", {}, "Text"), make("div", {}, ""));
-  const missing = make("p", { class: "note", hidden: true, role: "status" }, "The sound file cannot be reached or played from here.");
-  audio.addEventListener("error", () => { missing.hidden = false; toggle.disabled = true; });
-  viewer.replaceChildren(make("h3", {}, row.n), make("p", { class: "note" }, ...about(item)), make("div", { class: "plot" }, gutter, scroll),
-    make("div", { class: "controls" }, toggle, time, speed, make("span", { class: "end" }, wider, closer)), missing, words,
-    row.ref ? make("p", { class: "transcript note" }, `Reference: ${row.ref}`) : "", audio);
+  const gutter = make("div", { class: `gutter ${kind}`, "aria-hidden": "true" }, make("div", { class: "sound" }, "Sound"),
+    make("div", { class: "khz sound" }, make("span", {}, `${data.rate / 2000} kHz`), make("span", {}, "0")), units ? make("div", { title: data.palette.note }, "Units") : null, make("div", {}, "Speech"), make("div", {}, "Text"), make("div", {}, ""));
+  viewer.replaceChildren(make("h3", {}, row.n), make("p", { class: "note" }, ...about(item)), make("div", { class: "plot" }, gutter, scroll), units ? units.node : "",
+    make("div", { class: "controls" }, toggle, sounds.length > 1 ? make("div", { class: "switch", role: "group", "aria-label": "Sound" }, ...choices) : null, time, speed, make("span", { class: "end" }, wider, closer)), missing, words,
+    example && example.sts_text ? make("p", { class: "transcript note" }, `Resynthesis: ${example.sts_text}`) : "",
+    row.ref ? make("p", { class: "transcript note" }, `Reference: ${row.ref}`) : "", ...sounds.map((one) => one.audio));
   current = { play, seek, zoom, move: (by) => seek(position() + by), ends: [item.start, item.end], redraw: () => { if (!stopped) draw(); },
-    stop: () => { stopped = true; audio.pause(); audio.removeAttribute("src"); if (source.bytes) URL.revokeObjectURL(source.url); } };
+    swap: () => hear(sounds[(sounds.indexOf(sound) + 1) % sounds.length]),
+    stop: () => { stopped = true; for (const one of sounds) { one.audio.pause(); one.audio.removeAttribute("src"); if (one.bytes) URL.revokeObjectURL(one.url); } } };
   draw(); show();
-  if (source.bytes) decode(source.bytes).then((found) => { samples = found; viewer.dataset.drawn = String(Boolean(found)); current.redraw(); });
+  for (const one of sounds.filter((any) => any.bytes)) {
+    decode(one.bytes).then((samples) => { one.samples = samples; if (one === sounds[0]) viewer.dataset.drawn = String(Boolean(samples)); if (one === sound) current.redraw(); });
+  }
   for (const pick of picks) pick.button.setAttribute("aria-current", String(pick.example === example));
 }
 
@@ -141,6 +181,7 @@ function about({ row, example, start, length }) {
   if (row.r !== undefined) parts.push(`${percent(row.r)} speech`);
   if (row.k) parts.push(`speaker ${row.k}`);
   if (row.w !== undefined) parts.push(`WER ${percent(row.w, 1)}`);
+  if (row.v !== undefined) parts.push(`WER of the resynthesis ${percent(row.v, 1)}`);
   if (row.e) parts.push(`failed: ${row.e}`);
   if (!example) parts.push("sound from the file itself");
   return [parts.filter(Boolean).join(" · "), row.a === 0 ? null : " · ", row.a === 0 ? null : make("a", { href: data.base + href(row) }, "open the file")];
@@ -173,7 +214,7 @@ document.addEventListener("keydown", (event) => {
   const onPlot = event.target.closest(".stage");
   const step = event.shiftKey ? 0.1 : 1;
   const turn = (by) => { const at = picks.findIndex((pick) => pick.button.getAttribute("aria-current") === "true"); const next = picks[at + by]; if (next) { open(next.row, next.example); next.button.scrollIntoView({ block: "nearest" }); } };
-  const keys = { j: () => turn(1), k: () => turn(-1), "+": () => current.zoom(2), "-": () => current.zoom(0.5) };
+  const keys = { j: () => turn(1), k: () => turn(-1), "+": () => current.zoom(2), "-": () => current.zoom(0.5), x: () => current.swap() };
   if (onPlot) Object.assign(keys, { ArrowRight: () => current.move(step), ArrowLeft: () => current.move(-step), Home: () => current.seek(current.ends[0]), End: () => current.seek(current.ends[1]) });
   if (event.target === document.body || onPlot) keys[" "] = () => current.play();
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }

@@ -101,6 +101,19 @@ check_pins() {  # every requirement is met, but for those of the packages instal
              else "$prefix/bin/python" -m pip check 2>&1; fi | grep -E 'requires|has requirement|incompatible' || true)
     report=$(printf '%s\n' "$report" | grep -vE "${known:+^(The package \`)?($known)|}^\$" || true)
     [ -z "$report" ] || die "$name: packages do not fit together: $report"
+    report=$(comm -13 <(pinned_names) <(installed_names) | paste -sd' ')
+    [ -z "$report" ] || die "$name.txt: installed without a pin: $report; add them below \`# pulled in by these\`"
+}
+
+plain() { sed 's/[[ ].*//;s/==.*//;s/[-_.][-_.]*/-/g' | tr '[:upper:]' '[:lower:]' | sort -u; }
+
+pinned_names() {
+    { expand "$here/$name.txt"; [ ! -e "$here/$name.nodeps.txt" ] || expand "$here/$name.nodeps.txt"; } | plain
+}
+
+installed_names() {  # but for what makes the environment itself
+    if [ "$tool" = uv ]; then uv pip freeze --python "$prefix/bin/python"
+    else "$prefix/bin/python" -m pip freeze --disable-pip-version-check; fi | plain | grep -vxE 'pip|setuptools|wheel'
 }
 
 build() {  # all steps, each of which must succeed

@@ -21,6 +21,7 @@ from amela import grid, slurm, training_files
 from amela.cli import Parser, not_negative, parser, positive, ratio
 from amela.errors import BAD_CALL, OK, STOPPED, CallError, run_main
 from amela.files import make_folder, write_aside
+from amela.leaving import leave
 from amela.log import error, log
 from amela.run_folder import RunFolder
 from amela.signals import Stop
@@ -234,7 +235,7 @@ def _train(args: argparse.Namespace, config: dict[str, Any], files: list[Any], r
     ended = trainer.run()
     if ended == "stopped":
         if group.rank == 0:
-            _leave(stop, trainer.state.step - before)
+            leave(stop, slurm.here(), trainer.state.step > before, "step")
         return STOPPED
     result = trainer.result(ended)
     if group.rank == 0:
@@ -243,22 +244,6 @@ def _train(args: argparse.Namespace, config: dict[str, Any], files: list[Any], r
         f"finished: {ended}; best validation loss {result['best_loss']:.4f} at step {result['best_step']}"
     )
     return OK
-
-
-def _leave(stop: Stop, steps: int) -> None:
-    """Say why the run stops, and requeue the task at the time limit, unless it would only turn in circles."""
-    place = slurm.here()
-    if not (stop.wants_requeue and place.job and slurm.in_batch_job()):
-        log(f"stopped by {stop.name or 'another process'}: the same command goes on from here")
-    elif not steps:
-        log("stopped by SIGUSR1 without one new step: not requeued, as that would go on for ever")
-    else:
-        problem = slurm.requeue(place)
-        log(
-            "stopped by SIGUSR1: requeued"
-            if problem is None
-            else f"stopped by SIGUSR1, not requeued: {problem}"
-        )
 
 
 def points_of(args: argparse.Namespace) -> list[tuple[dict[str, Any], str]]:

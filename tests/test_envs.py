@@ -111,6 +111,19 @@ def test_a_build_that_fails_is_not_there(envs: Path, step: str) -> None:
     assert create(envs, "toy", "conda").returncode == 0
 
 
+def test_a_package_without_a_pin_is_named(envs: Path) -> None:
+    """What a pinned package pulls in by itself would differ next year."""
+    package = envs / "pulled"
+    (package / "pulled_in").mkdir(parents=True)
+    (package / "pulled_in" / "__init__.py").touch()
+    said = "from setuptools import setup\nsetup(name='pulled_in', version='1', packages=['pulled_in'])\n"
+    (package / "setup.py").write_text(said)
+    (envs / "toy.txt").write_text("./pulled\n")
+    done = create(envs, "toy", "venv")
+    assert done.returncode == 2
+    assert "installed without a pin: pulled-in" in done.stderr
+
+
 def test_a_killed_build_is_not_taken_for_a_whole_one(envs: Path) -> None:
     (envs / "toy.post.sh").write_text("#!/bin/bash\ntouch $(dirname $0)/at_post\nsleep 30\n")
     building = subprocess.Popen(

@@ -15,6 +15,7 @@ from amela.dealing import take_deal
 from amela.deals import WORTH_BALANCING, Deal
 from amela.errors import BAD_CALL, OK, STOPPED, TOO_MANY_ERRORS, CallError, StoppedError
 from amela.keeper import Attempt, Keeper
+from amela.leaving import leave
 from amela.log import error, log
 from amela.manifest import Record, read_records, record_key
 from amela.merge import merge
@@ -132,7 +133,9 @@ def _run_attempt(
     keeper = Keeper(args, load, process, names, spool, writer, attempt, progress, stop)
     status = _run_to_the_end(args, keeper, writer, deal, number, stop)
     if status == STOPPED and stop:
-        _leave(args, stop, place, progress)
+        anew = [flag for flag in OPENERS if getattr(args, flag)]
+        but = f" (without --{anew[0].replace('_', '-')}, which begins anew)" if anew else ""
+        leave(stop, place, progress.done + progress.failed > 0, "record", but)
     return status
 
 
@@ -188,26 +191,6 @@ def _close(keeper: Keeper, writer: ResultsWriter, state: str) -> bool:
         error(str(exc))
         return False
     return True
-
-
-def _leave(args: argparse.Namespace, stop: Stop, place: slurm.Place, progress: Progress) -> None:
-    """Say why the task stops, and requeue it at the time limit, unless it would only turn in circles."""
-    if not (stop.wants_requeue and place.job):
-        anew = [flag for flag in OPENERS if getattr(args, flag)]
-        but = f" (without --{anew[0].replace('_', '-')}, which begins anew)" if anew else ""
-        log(f"stopped by {stop.name}: the same command goes on from here{but}")
-    elif not progress.done + progress.failed:
-        log(
-            "stopped by SIGUSR1 without one new record: not requeued, as that would go on for ever; "
-            "give it more time"
-        )
-    else:
-        problem = slurm.requeue(place)
-        log(
-            "stopped by SIGUSR1: requeued"
-            if problem is None
-            else f"stopped by SIGUSR1, not requeued: {problem}"
-        )
 
 
 def _run_inline(args: argparse.Namespace, keeper: Keeper) -> int:

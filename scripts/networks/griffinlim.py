@@ -34,7 +34,7 @@ VOICED_HZ = 4000.0  # above, even voices are noise
 TILT, TILT_WIDTH = 1.5, 0.7  # nats: a voice has so much more power below 1 kHz than above 3 kHz
 LOUDEST = 0.99
 NOISE_SEED = 7
-EULER = 0.5772  # nats: the mean of the logarithm of noise's power lies so much below that of its mean
+RESOLUTION_HZ = SAMPLE_RATE / WINDOW  # a triangle so wide at half its height averages one independent value
 
 
 class GriffinLim:
@@ -62,7 +62,11 @@ class GriffinLim:
         levels = torch.from_numpy(book.log_mels).double()
         low, high = (centres_hz > 100) & (centres_hz < 1000), centres_hz > 3000
         tilt = levels[:, low].mean(1) - levels[:, high].mean(1)
-        spectra = (levels - bank.sum(1).log() + EULER) @ between(centres_hz, bins_hz)  # log power a bin
+        independent = (bank.sum(1) * SAMPLE_RATE / MEL_FFT / RESOLUTION_HZ).clamp(min=1)
+        missing = (
+            independent.log() - independent.digamma()
+        )  # the mean of a logarithm lies below that of noise
+        spectra = (levels + missing - bank.sum(1).log()) @ between(centres_hz, bins_hz)  # log power a bin
         self.window = torch.hann_window(WINDOW).to(self.device)
         self.spectra = spectra.float().to(self.device)
         self.voices = torch.sigmoid((tilt - TILT) / TILT_WIDTH).float().to(self.device)
@@ -107,10 +111,10 @@ class GriffinLim:
         """
         later = torch.arange(HOP, device=self.device) / HOP
         share = (voice[:-1, None] * (1 - later) + voice[1:, None] * later).flatten()
-        noise = torch.from_numpy(noise_at(start, length)).float().to(self.device)
         pulses = torch.from_numpy(pulses_at(start, length)).float().to(self.device)
-        voiced = self._analyse(pulses * share.sqrt() + noise * (1 - share).sqrt())
-        return voiced * (1 - self.noisy).sqrt() + self._analyse(noise) * self.noisy.sqrt()
+        noise = torch.from_numpy(noise_at(start, length)).float().to(self.device)
+        voiced = self._analyse(pulses * share.sqrt()) * (1 - self.noisy).sqrt()
+        return voiced + self._analyse(noise) * (1 - voice * (1 - self.noisy)).sqrt()
 
     def _analyse(self, samples: torch.Tensor) -> torch.Tensor:
         shape = {"hop_length": HOP, "win_length": WINDOW, "window": self.window}

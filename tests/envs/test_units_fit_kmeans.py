@@ -19,6 +19,7 @@ from amela.errors import CallError
 from networks import clustering
 from networks.codebook import Codebook, check_encoder, read_codebook, write_codebook
 from networks.encoder import Encoder, Features
+from networks.griffinlim import GriffinLim
 from networks.kmeans import load_kmeans
 from networks.spectra import log_mels
 from networks.weights import WeightsError
@@ -142,6 +143,8 @@ def test_a_hubert_is_clustered_too_and_its_codebook_kept_to_its_layer(corpus: Pa
     book = read_codebook(corpus / "bn.npz")
     assert book.centers.shape == (8, golden.WIDTH)
     assert book.settings["hop_s"] == 0.02
+    spoken = GriffinLim(str(corpus / "bn.npz"), None, None, "cpu").speak(np.arange(8))
+    assert sum(map(len, spoken)) == 8 * 320
     check_encoder(str(corpus / "bn.npz"), book.settings)
     with pytest.raises(WeightsError, match=r"made of bn \(.*, layer 2, and asked for is bn \(.*, layer 1;"):
         check_encoder(str(corpus / "bn.npz"), {**book.settings, "layer": 1})

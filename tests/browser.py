@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+SCREENS = [(width, ratio, theme) for width, ratio in [(1280, 1), (360, 2)] for theme in ("light", "dark")]
+EVERY_SCREEN = pytest.mark.parametrize("screen", SCREENS)
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = (
     "--headless=new",

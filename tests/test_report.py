@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from browser import Page, run, write_sound
+from browser import EVERY_SCREEN, Page, run, write_sound
 from speech import SAMPLE_RATE, SENTENCES, speak
 
 # How much ink changes from top to bottom, at 0.2 s and in speech, for waveform and spectrogram.
@@ -232,14 +232,13 @@ def test_failures_shards_scores_and_methods(report: Page) -> None:
     assert report.texts("#bibtex")[0].count("@") >= 6
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "ratio"), [(1280, 1), (360, 2)])
+@EVERY_SCREEN
 def test_nothing_overflows_and_colours_have_contrast(
-    page: Page, work: Path, width: int, ratio: float, theme: str
+    page: Page, work: Path, screen: tuple[int, float, str]
 ) -> None:
-    page.open_and_check(work / "output" / "corpus_report.html", width, ratio, theme)
+    page.open_and_check(work / "output" / "corpus_report.html", *screen)
     assert page.run("document.querySelector('.sound canvas').width") == pytest.approx(
-        ratio * page.run("document.querySelector('.sound canvas').clientWidth"), abs=1)  # fmt: skip
+        screen[1] * page.run("document.querySelector('.sound canvas').clientWidth"), abs=1)  # fmt: skip
 
 
 def test_theme_button(report: Page) -> None:

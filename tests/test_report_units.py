@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from browser import Page, run, write_sound
+from browser import EVERY_SCREEN, Page, run, write_sound
 from speech import SAMPLE_RATE, SENTENCES, speak
 
 HOP_S, UNITS = 0.02, 20
@@ -298,12 +298,11 @@ def test_methods_say_what_was_done(report: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "ratio"), [(1280, 1), (360, 2)])
+@EVERY_SCREEN
 def test_nothing_overflows_and_colours_have_contrast(
-    page: Page, work: Path, width: int, ratio: float, theme: str
+    page: Page, work: Path, screen: tuple[int, float, str]
 ) -> None:
-    page.open_and_check(work / "output" / "corpus_report.html", width, ratio, theme)
+    page.open_and_check(work / "output" / "corpus_report.html", *screen)
 
 
 def test_what_is_not_there_has_no_section(page: Page, work: Path) -> None:

@@ -45,9 +45,15 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@for env in local asr bench; do envs/create.sh $$env $(TOOL) || exit; done
+	@for env in local asr units train bench; do envs/create.sh $$env $(TOOL) || exit; done
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/imbalance.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/sizing.py
+	$(AMELA_ENVS)/units/bin/python benchmarks/units.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/lstm.py speed
+	$(AMELA_ENVS)/train/bin/python benchmarks/unit_files.py reading
+	$(AMELA_ENVS)/train/bin/python benchmarks/unit_files.py start
+	$(AMELA_ENVS)/train/bin/python benchmarks/ngram.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/lm_quality.py

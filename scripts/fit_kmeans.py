@@ -1,6 +1,6 @@
 """Fit a codebook, k-means on an encoder's features of a corpus, for encode.py and the vocoder griffinlim.
 
-    python scripts/fit_kmeans.py metadata/corpus.json --encoder mfcc --clusters 100
+    python scripts/fit_kmeans.py metadata/corpus.json --encoder mfcc
     sbatch slurm/fit_kmeans.slurm metadata/corpus.json --encoder hubert.pt --layer 9 --clusters 500
 
 A seeded sample of the recordings, --hours of them, goes through the encoder; frames lie in a temporary file
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     add("--encoder", default=catalogue.MFCC, metavar="M", help=catalogue.ENCODER_HELP)
     add("--layer", type=positive, metavar="L", help="features of this layer, from 1 (default: the named "
         "encoder's, else 12; mfcc has none)")  # fmt: skip
-    add("--clusters", type=positive, default=100, metavar="K", help="number of units")
+    add("--clusters", type=positive, default=500, metavar="K", help="number of units")
     add("--hours", type=seconds, default=5.0, metavar="H", help="of the corpus that are looked at")
     add("--passes", type=positive, default=10, metavar="N", help="times that all frames are seen")
     add("--seed", type=int, default=42, help="of the sample, the start and the mini-batches")

@@ -23,7 +23,9 @@ launch() {  # launch LINES [--array=…] BATCH_FILE ARGUMENT…: run it to its e
     say "$(if $cluster; then echo sbatch; else echo local_sbatch.py; fi) $*"
     # small enough for any machine: nothing here needs what the batch files ask for real corpora
     if ! $cluster; then
-        "$python" scripts/local_sbatch.py --gres=none --cpus-per-task=1 "$@"
+        local status=0 # `|| …` gives the trap its turn after Ctrl-C: a task that only just started knows no 75
+        "$python" scripts/local_sbatch.py --gres=none --cpus-per-task=1 "$@" || status=$?
+        [ $status = 0 ] || exit $status
     else
         job=$(sbatch --parsable --gres=none --cpus-per-task=2 --mem=4G --time=00:30:00 "$@")
         echo "job $job; logs: logs/*_${job}*"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 
@@ -13,6 +12,7 @@ import pytest
 from amela.merge import merge
 from amela.state import stage_folder
 from arrays import Task, make_manifest, read_manifest, run_array, toy_stage, wait_until
+from memory import peak_mib
 
 FINE = b'{"id": "fine", "text": "a b"}\n'
 
@@ -81,11 +81,11 @@ def test_a_line_of_a_gigabyte_ends_the_stage_with_little_memory(tmp_path, log):
         file.truncate(2**30)
 
     def main():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mib()
         try:
             return toy_stage.main()
         finally:
-            print(f"grew by {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10} MiB")
+            print(f"grew by {peak_mib() - before} MiB")
 
     assert Task([manifest], log=log, main=main).wait() == 2
     assert "m.json:2: found a line of more than 64 MiB, wanted one JSON object a line" in only_error(log)

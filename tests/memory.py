@@ -1,4 +1,4 @@
-"""Peak memory of this process alone: ru_maxrss would be that of the process it was forked from, where that is larger."""
+"""Peak memory of this process alone: ru_maxrss is never below that of the process it was forked from."""
 
 from __future__ import annotations
 

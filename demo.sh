@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 export AMELA_ENVS=${AMELA_ENVS:-$PWD/envs/.built} AMELA_ENV=local
 python=$AMELA_ENVS/local/bin/python
 export OMP_NUM_THREADS=1 # a task a CPU: more threads only wait for each other in models as small as these
-tasks=4 few_tasks=2 units=100 # few where a task takes seconds to load torch
+tasks=4 few_tasks=2 units=200 # few where a task takes seconds to load torch
 job=''
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -85,9 +85,9 @@ launch 2 slurm/merge.slurm --manifest "$manifest"
 launch 1 slurm/export.slurm "$manifest" --format textgrid eaf srt rttm
 
 read -r records speech_s < <(corpus_figures)
-if [ "$speech_s" -lt "$units" ]; then # 100 frames a unit, or k-means learns the recordings by heart
-    say "little speech, $speech_s s: $((speech_s > 2 ? speech_s : 2)) units instead of $units"
-    units=$((speech_s > 2 ? speech_s : 2))
+if [ $((2 * speech_s)) -lt "$units" ]; then # 50 frames a unit, or k-means learns the recordings by heart
+    units=$((speech_s > 1 ? 2 * speech_s : 2))
+    say "little speech, $speech_s s: $units units"
 fi
 codebook=(--encoder mfcc --kmeans "models/$name.npz")
 [ -e "models/$name.npz" ] || # another codebook would make other units

@@ -125,9 +125,7 @@ def speed(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     for size in SIZES if not args.size else [SIZES[args.size - 1]]:
         with tempfile.TemporaryDirectory() as folder:
-            slow = size == SIZES[-1] and device.type == "cpu"
-            ways = [way for way, (batching, _) in WAYS.items() if batching != "packed" or not slow]
-            works = {way: Work(size, way, folder, device) for way in ways}
+            works = {way: Work(size, way, folder, device) for way in WAYS}
             cases: dict[str, Callable[[], Run]] = {
                 way: partial(time_call, work.run) for way, work in works.items()
             }

@@ -5,8 +5,8 @@
 
 speed: an optimizer step of the real loop, for each way to batch over the batch that is most like its mean in
 units and padding. Lengths are log-normal (mean 250, longest 1100), 2001 symbols. Padding is the share of what
-the LSTM computes that is no unit. Losses of one batch are held against each other. Packed sequences are slow on
-a CPU; on a GPU they are cuDNN's own, and --peak-tflops (of the numbers used) gives the share of the peak.
+the LSTM computes that is no unit. Losses of one batch are held against each other. Packed sequences are slow
+on a CPU; on a GPU they are cuDNN's own, and --peak-tflops (of the numbers used) gives the share of the peak.
 """
 
 from __future__ import annotations

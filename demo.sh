@@ -111,8 +111,12 @@ if [ "$records" -gt 1 ]; then
     launch 5 slurm/grid.slurm collect "$name"
     run=$(best_run)
     samples=$(basename "$run")_$(basename "$(dirname "$run")")_generated
-    # no top-p: it would never leave a silence, whose own unit has more than that share
-    launch 3 slurm/generate.slurm "$run" --temperature 1.0 1.2 --top-k none --top-p none --samples 3 --max-length 400
+    # they go on from a second of speech: of themselves so small models hardly leave the silence that recordings begin with
+    prompts=metadata/${name}_prompts.json
+    [ -e "$prompts" ] ||
+        "$python" scripts/manifest_tools.py sample "$manifest" "$prompts" --records $((records < 6 ? records : 6))
+    launch 3 slurm/generate.slurm "$run" --temperature 1.0 --top-k none --top-p none --samples 1 --max-length 400 \
+        --prompts "$prompts" --prompt-s 1 --hop-s 0.01
     launch 1 slurm/synthesize.slurm "metadata/$samples.json" "${codebook[@]}" --vocoder griffinlim --output "output/$samples"
     launch 1 --array=0-$((few_tasks - 1)) slurm/asr.slurm "metadata/$samples.json" --backend pocketsphinx
     launch 1 slurm/merge.slurm --manifest "metadata/$samples.json"

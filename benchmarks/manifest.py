@@ -24,6 +24,7 @@ SHARD = 3  # the one that is opened
 ENVS = Path(os.environ.get("AMELA_ENVS", ROOT / "envs/.built"))
 PEERS = Path(__file__).with_name("manifest_peers.py")
 TARGETS_MB = {"open": 300, "merge": 800}  # at 10 M lines
+PEER_MEMORY_GB = 17  # a peer that needs more is stopped, and its row says so
 
 
 def main() -> None:
@@ -58,7 +59,12 @@ def run_all(folder: Path, args: argparse.Namespace) -> None:
 
     def peer(tool: str, step: str) -> Run:
         python = sys.executable if tool == "json" else args.peers
-        return run_command([python, PEERS, tool, step, folder, args.lines], timeout_s=7200)
+        command = ["prlimit", f"--as={PEER_MEMORY_GB}000000000", python, PEERS, tool, step, folder, args.lines]
+        try:
+            return run_command(command, timeout_s=7200)
+        except RuntimeError as problem:
+            print(problem, file=sys.stderr, flush=True)
+            return Run(float("inf"), float("inf"), PEER_MEMORY_GB * 1000)
 
     tools = [] if args.only_ours else ["json", "lhotse", "datatrove"]
     if tools and not Path(args.peers).exists():
@@ -77,6 +83,9 @@ def run_all(folder: Path, args: argparse.Namespace) -> None:
         cases.update({tool: lambda tool=tool, step=step: peer(tool, step) for tool in doers if tool in tools})
         found = compare(cases, args.rounds, args.warm_up)
         for name, run in found.items():
+            if run.wall_s == float("inf"):
+                rows.append([f"{step}: {name}", "stopped", "", f"> {run.peak_mb:.0f}", "", ""])
+                continue
             ratio = f"{run.wall_s / found['amela'].wall_s:.1f}"
             target = TARGETS_MB.get(step) if name == "amela" and args.lines == 10_000_000 else None
             cells = [f"{run.wall_s:.2f}", f"{run.cpu_s:.2f}", f"{run.peak_mb:.0f}"]

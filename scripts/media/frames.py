@@ -1,0 +1,139 @@
+"""Arrays of each record on the disk: features, embeddings, codes. Parquet parts of many records, or a .npz each.
+
+A source names one record's arrays: `PART.parquet#row=12` or `FILE.npz`. In a part, an array NAME is a column
+NAME of its bytes (little endian, C order) beside NAME_shape; its type stands in the column's metadata, so any
+reader of Parquet can have it: `np.frombuffer(cell, dtype).reshape(shape)`. Numbers and texts about a record
+(hop_s, sample_rate_hz …) are columns of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import IO, Any, Callable
+
+from media.units import ROW, parquet_id
+
+GROUP_ROWS = 128  # a reader of one record reads its group
+OPEN_PARTS = 16
+DTYPE = b"dtype"
+
+
+class FramesError(ValueError):
+    """Arrays that are missing or damaged; the message names the file and says what was wanted."""
+
+
+def store(
+    found: Iterable[Any],
+    folder: str,
+    form: str,
+    target: Callable[[dict[str, Any]], str],
+    write_output: Callable[[str], AbstractContextManager[IO[bytes]]],
+) -> list[Any]:
+    """Write the arrays of a batch; return the source of each record's, exceptions pass through.
+
+    `found` has (key, record, arrays by name, what to note by name) or an exception a record; `form` is
+    parquet (one part, named by what is in it) or npz (`target(record)` names the file below `folder`). Every
+    record of a batch has arrays of the same names and types.
+    """
+    items = list(found)
+    whole = [item for item in items if not isinstance(item, Exception)]
+    if form == "npz":
+        return [
+            item if isinstance(item, Exception) else _npz(item, folder, target, write_output)
+            for item in items
+        ]
+    content = to_parquet([(key, arrays, notes) for key, _, arrays, notes in whole])
+    path = os.path.join(folder, f"part-{hashlib.sha256(content).hexdigest()[:16]}.parquet")
+    if whole:
+        with write_output(path) as file:
+            file.write(content)
+    rows = iter(range(len(whole)))
+    return [item if isinstance(item, Exception) else f"{path}{ROW}{next(rows)}" for item in items]
+
+
+def to_parquet(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
+    """Return a part of rows (key, arrays, notes); equal rows give equal bytes."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {"key": pa.array([parquet_id(key) for key, _, _ in rows], pa.string())}
+    fields = [pa.field("key", pa.string())]
+    for name in rows[0][1] if rows else ():
+        arrays = [np.ascontiguousarray(arrays[name]) for _, arrays, _ in rows]
+        dtype = arrays[0].dtype.newbyteorder("<")
+        columns[name] = pa.array([array.astype(dtype).tobytes() for array in arrays], pa.large_binary())
+        columns[f"{name}_shape"] = pa.array([array.shape for array in arrays], pa.list_(pa.int32()))
+        fields.append(pa.field(name, pa.large_binary(), metadata={DTYPE: dtype.str.encode()}))
+        fields.append(pa.field(f"{name}_shape", pa.list_(pa.int32())))
+    for name in rows[0][2] if rows else ():
+        columns[name] = pa.array([notes[name] for _, _, notes in rows])
+        fields.append(pa.field(name, columns[name].type))
+    memory = io.BytesIO()
+    table = pa.table(columns, pa.schema(fields))
+    parquet.write_table(table, memory, compression="zstd", row_group_size=GROUP_ROWS)
+    return memory.getvalue()
+
+
+def read_frames(source: str) -> dict[str, Any]:
+    """Return the arrays and notes of a source, by name; FramesError where it has none."""
+    import numpy as np
+
+    path, is_row, row = source.partition(ROW)
+    try:
+        if is_row:
+            return _row(path, int(row))
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] if file[name].ndim else file[name].item() for name in file.files}
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        what = " ".join(str(error).split())[:200]
+        raise FramesError(f"{source}: {what}; wanted arrays as a stage of AMELA writes them") from error
+
+
+def _row(path: str, row: int) -> dict[str, Any]:
+    import numpy as np
+
+    part = _part(path, os.stat(path).st_mtime_ns)
+    group, index = divmod(row, GROUP_ROWS)
+    cells = part.read_row_group(group).slice(index, 1).to_pylist()[0]
+    found: dict[str, Any] = {}
+    for field in part.schema_arrow:
+        dtype = (field.metadata or {}).get(DTYPE)
+        if dtype:
+            shape = cells[f"{field.name}_shape"]
+            found[field.name] = np.frombuffer(cells[field.name], dtype.decode()).reshape(shape)
+        elif not field.name.endswith("_shape"):
+            found[field.name] = cells[field.name]
+    return found
+
+
+@lru_cache(maxsize=OPEN_PARTS)
+def _part(path: str, _mtime_ns: int) -> Any:
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path)
+
+
+def _npz(
+    item: tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]],
+    folder: str,
+    target: Callable[[dict[str, Any]], str],
+    write_output: Callable[[str], AbstractContextManager[IO[bytes]]],
+) -> str:
+    import numpy as np
+
+    key, record, arrays, notes = item
+    path = os.path.join(folder, target(record) + ".npz")
+    with write_output(path) as file:
+        np.savez(
+            file,
+            key=np.array(parquet_id(key)),
+            **arrays,
+            **{name: np.array(note) for name, note in notes.items()},
+        )
+    return path

@@ -1,0 +1,77 @@
+"""Arrays of records on the disk: what was written is read back, by row or by file, and by any Parquet reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from amela.outputs import relative_target, write_output
+from media.frames import GROUP_ROWS, FramesError, read_frames, store
+
+
+def batch(count: int) -> list:
+    """Records of growing length; every seventh failed."""
+    rng = np.random.default_rng(0)
+    items: list = []
+    for n in range(count):
+        arrays = {"mel": rng.random((n, 4)).astype(np.float16), "f0_hz": rng.random(n).astype(np.float32)}
+        record = {"audio_filepath": f"/corpus/a/{n}.wav"}
+        items.append(
+            ValueError(str(n)) if n % 7 == 3 else (f"key {n}", record, arrays, {"hop_s": 0.01, "n": n})
+        )
+    return items
+
+
+def check(items: list, sources: list) -> None:
+    """Every source reads as its item, and exceptions stand where they stood."""
+    for item, source in zip(items, sources, strict=True):
+        if isinstance(item, Exception):
+            assert source is item
+            continue
+        found = read_frames(source)
+        assert found["key"] == item[0] and found["hop_s"] == 0.01 and found["n"] == item[3]["n"]
+        for name, array in item[2].items():
+            assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("form", ["parquet", "npz"])
+def test_what_was_stored_is_read_back(tmp_path: Path, form: str) -> None:
+    items = batch(2 * GROUP_ROWS + 5)
+    sources = store(
+        items, str(tmp_path), form, lambda record: relative_target(record, "corpus"), write_output
+    )
+    check(items, sources)
+    suffix = {"parquet": 1, "npz": sum(not isinstance(item, Exception) for item in items)}[form]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == suffix
+
+
+def test_equal_batches_give_one_part_of_equal_name(tmp_path: Path) -> None:
+    first, second = (store(batch(9), str(tmp_path), "parquet", str, write_output) for _ in range(2))
+    assert [str(source) for source in first] == [str(source) for source in second]
+    assert len(list(tmp_path.glob("*.parquet"))) == 1
+
+
+def test_a_batch_of_failures_writes_nothing(tmp_path: Path) -> None:
+    problem = ValueError("bad")
+    assert store([problem], str(tmp_path), "parquet", str, write_output) == [problem]
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_reader_needs_no_code_of_ours(tmp_path: Path) -> None:
+    items = batch(3)
+    source = store(items, str(tmp_path), "parquet", str, write_output)[2]
+    table = pyarrow.parquet.read_table(source.partition("#")[0])
+    dtype = table.schema.field("mel").metadata[b"dtype"].decode()
+    row = table.to_pylist()[2]
+    assert np.array_equal(np.frombuffer(row["mel"], dtype).reshape(row["mel_shape"]), items[2][2]["mel"])
+
+
+@pytest.mark.parametrize("source", ["nothing.npz", "nothing.parquet#row=0", "bad.parquet#row=0", "bad.npz"])
+def test_a_damaged_source_is_named(tmp_path: Path, source: str) -> None:
+    for name in ("bad.parquet", "bad.npz"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(FramesError, match=source.partition("#")[0]):
+        read_frames(str(tmp_path / source))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from media.report.examples import thousandths
 from media.report.page import shown
 from media.report.scores import Score
-from media.tiers import clean, segments, segments_field
+from media.tiers import clean, segments, timed_segments
 
 MAX_TEXT = 4_000  # characters of one text in the table
 
@@ -108,7 +108,7 @@ def table_row(record: dict[str, Any], field: str, score: Score, error: str | Non
         if duration_s:
             row["r"] = round(min(1.0, length_s(speech) / duration_s), 4)
     text = clean(record.get(field) or "")
-    if record.get(segments_field(field)) and len(text) <= MAX_TEXT:
+    if timed_segments(record, field) and len(text) <= MAX_TEXT:
         row["t"] = thousandths((part, clean(part.get("text") or "")) for part in segments(record, field))
     elif text:
         row["x"] = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"

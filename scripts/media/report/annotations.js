@@ -1,0 +1,77 @@
+// What the stages of annotation found in an example: pitch and energy over the spectrogram, emotion, phonemes, who sounds alike.
+
+const TRACKS = {
+  f0: { title: "Pitch", unit: "Hz", from: 0.06, to: 0.94, scale: Math.log, known: (value) => value > 0, digits: 0 },
+  energy: { title: "Energy", unit: "dB", from: 0.55, to: 0.97, scale: (value) => value, known: (value) => value !== null, digits: 1 },
+};
+
+/** Points of a curve as runs of what is known: [[x, y], …] in seconds and shares of the height, from the top. */
+function runsOf(values, kind, low, high, curves) {
+  const spread = kind.scale(high) - kind.scale(low) || 1;
+  const runs = [];
+  values.forEach((value, index) => {
+    if (!kind.known(value)) return;
+    if (!index || !kind.known(values[index - 1])) runs.push([]);
+    const share = (kind.scale(value) - kind.scale(low)) / spread;
+    runs[runs.length - 1].push([curves.start_s + index * curves.hop_s, kind.to - share * (kind.to - kind.from)]);
+  });
+  return runs.map((run) => (run.length > 1 ? run : [run[0], [run[0][0] + curves.hop_s / 2, run[0][1]]]));
+}
+
+/** Pitch (Hz, on a logarithmic scale) and energy (dB) of an example: {node over the spectrogram, line below, move}; null where there are none. */
+function curvesOf(item) {
+  const curves = item.example && item.example.curves;
+  if (!curves) return null;
+  const node = svg("svg", { class: "curve-plot", viewBox: `0 0 ${item.length} 1`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const line = make("div", { class: "curve-line", role: "group", "aria-label": "Curves" });
+  const shows = [];
+  for (const [name, kind] of Object.entries(TRACKS)) {
+    const values = curves[name];
+    if (!values || !values.some(kind.known)) continue;
+    const known = values.filter(kind.known);
+    const [low, high] = known.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+    const group = svg("g", { class: name });
+    for (const run of runsOf(values, kind, low, high, curves)) {
+      const points = run.map(([x, y]) => `${(x - item.start).toFixed(3)},${y.toFixed(4)}`).join(" ");
+      group.append(svg("polyline", { class: "halo", points }), svg("polyline", { points }));
+    }
+    node.append(group);
+    const value = make("output", {});
+    const button = make("button", { type: "button", class: name, "aria-pressed": "true", title: `Show or hide: ${low.toFixed(kind.digits)} to ${high.toFixed(kind.digits)} ${kind.unit}` }, make("i", { class: "swatch" }), kind.title);
+    button.addEventListener("click", () => { const hidden = group.classList.toggle("off"); button.setAttribute("aria-pressed", String(!hidden)); });
+    line.append(button, value);
+    shows.push((at) => {
+      const found = values[Math.round((at - curves.start_s) / curves.hop_s)];
+      const here = found !== undefined && kind.known(found) ? `${found.toFixed(kind.digits)} ${kind.unit}` : "–";
+      value.replaceChildren(here, make("small", {}, ` of ${low.toFixed(kind.digits)} to ${high.toFixed(kind.digits)}`));
+    });
+  }
+  return { node, line, move: (at) => shows.forEach((show) => show(at)) };
+}
+
+/** Bars from 0 to 1 with their names, the first the strongest. */
+function bars(title, by, rows) {
+  const cells = rows.flatMap(([name, share]) => [make("dt", {}, name), make("dd", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${100 * Math.min(1, Math.max(0, share))}%` })), make("dd", { class: "num" }, share.toFixed(2))]);
+  return make("section", { class: "bars" }, make("h4", {}, title, make("small", {}, by)), make("dl", {}, ...cells));
+}
+
+function similarList(similar) {
+  const items = similar.map(([name, score, row]) => {
+    if (row === null) return make("li", {}, make("span", {}, name), make("small", {}, score.toFixed(3)));
+    const button = make("button", { type: "button", title: "Show it" }, name);
+    button.addEventListener("click", () => openRow(row));
+    return make("li", {}, button, make("small", {}, score.toFixed(3)));
+  });
+  return make("section", { class: "similar" }, make("h4", {}, "Similar", make("small", {}, "the most alike first")), make("ol", {}, ...items));
+}
+
+/** What is said of an example as a whole, or null. */
+function findings(item) {
+  const { ipa, emotion, sentiment, similar } = item.example || {};
+  const parts = [];
+  if (emotion) parts.push(bars(`Emotion: ${emotion.label}`, emotion.by, emotion.bars));
+  if (sentiment) parts.push(bars(`Sentiment: ${sentiment.label}`, sentiment.by, sentiment.bars));
+  if (similar && similar.length) parts.push(similarList(similar));
+  const phonemes = ipa ? make("p", { class: "ipa" }, make("small", {}, `IPA${ipa.lang ? ` (${ipa.lang})` : ""}`), " ", make("span", { lang: "und-fonipa" }, ipa.text)) : null;
+  return parts.length || phonemes ? make("div", { class: "findings" }, phonemes, parts.length ? make("div", { class: "grid" }, ...parts) : null) : null;
+}

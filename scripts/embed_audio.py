@@ -99,32 +99,23 @@ def load(args: argparse.Namespace) -> Any:
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the fields of each record whose arrays are written, or the exception of its audio."""
-    from media.audio import AudioError, record_window, stream_mono
     from media.frames import store
-    from networks.embedding import EmbeddingError
-    from networks.encoder import TooShortError
 
     embedder, args = model
     name = args.settings["model"]
-    notes = {
-        "hop_s": embedder.hop_s,
-        "sample_rate_hz": 16_000,
-        "model": name,
-        "layer": args.layer or 0,
-        "pool": args.pool,
-    }
+    notes = {"hop_s": embedder.hop_s, "model": name, "layer": args.layer, "pool": args.pool}
     found: list[Any] = []
     for record in batch:
-        try:
-            window = record_window(record)
-            embedding = embedder.embed(lambda window=window: stream_mono(**window))
-            found.append((record_key(record), record, {"embedding": embedding}, notes))
-        except (AudioError, TooShortError, EmbeddingError) as error:
-            found.append(error)
-        except KeyError as error:
-            found.append(ValueError(f"no {error} in the record; wanted audio"))
+        embedding = embedder.of_record(record)
+        whole = (record_key(record), record, {"embedding": embedding}, notes)
+        found.append(embedding if isinstance(embedding, Exception) else whole)
     if args.only:
-        return [one if isinstance(one, Exception) else {"embedding_model": name} for one in found]
+        return [
+            one
+            if isinstance(one, Exception)
+            else {"embedding_model": name, "shape": list(one[2]["embedding"].shape)}
+            for one in found
+        ]
     sources = store(
         found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
     )

@@ -127,14 +127,14 @@ def _classifier(args: argparse.Namespace) -> Callable[[list[str]], list[tuple[di
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the tag of each record, or the exception of its text."""
-    from media.emotions import EmotionError, is_english, text_of
+    from media.texts import TextError, is_english, text_of
 
     find, field, warned = model
     results: list[Any] = []
     for record in batch:
         try:
             results.append(text_of(record, field))
-        except EmotionError as error:
+        except TextError as error:
             results.append(error)
     texts = [text for text, _ in (one for one in results if not isinstance(one, Exception))]
     found = iter(find(texts))
@@ -145,9 +145,7 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
         english = is_english(record.get("lang"))
         if not english and record["lang"] not in warned:
             warned.add(record["lang"])
-            log(
-                f"warning: lang {record['lang']!r}: the model reads English; flagged not_english"
-            )
+            log(f"warning: lang {record['lang']!r}: the model reads English; flagged not_english")
         flags = {"no_text": not text.strip(), "long_text": long, "not_english": not english}
         tag.update(text_field=name, flags=[flag for flag, is_so in flags.items() if is_so])
         results[index] = {("sentiment" if "engine" in tag else "emotion"): tag}

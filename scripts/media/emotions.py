@@ -1,4 +1,4 @@
-"""Emotions of texts: the names of the 28 of GoEmotions, which text of a record is read, a lexicon.
+"""Emotions of texts: the names of the 28 of GoEmotions, and a lexicon of sentiment.
 
 The list ships with the code, so that whoever reads `scores` needs no model. Source: Demszky et al. 2020,
 arXiv 2005.00547 (27 emotions and neutral; a text may have several).
@@ -17,9 +17,6 @@ LABELS = (
     "surprise", "neutral",
 )  # fmt: skip
 BARE_NAMES = {"roberta-base-go_emotions": "SamLowe/roberta-base-go_emotions"}
-TEXT_FIELDS = ("whisperx_text", "text")  # the first that a record has
-ENGLISH = ("en", "eng", "english")
-UNKNOWN = ("", "und", "unknown", "none")
 LEXICON = "vaderSentiment"
 LEXICON_WORDS = (
     100  # a longer text is read in parts: VADER's sum saturates, and its time grows with the square
@@ -28,7 +25,7 @@ LEAST_COMPOUND = 0.05  # from here on positive, from its negative on negative: t
 
 
 class EmotionError(ValueError):
-    """A text or a model that has no emotions to give; the message says what was found and wanted."""
+    """A model of other emotions, or a text it makes nothing of; the message says what was found."""
 
 
 def hub_id(model: str) -> str:
@@ -51,31 +48,6 @@ def order_of(names: Sequence[str], model: str) -> list[int]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" …" if len(names) > 5 else "") if names else "none"
-
-
-def text_of(record: dict[str, Any], field: str | None) -> tuple[str, str]:
-    """Return the text of a record and the field it stands in: `field`, else the first of TEXT_FIELDS.
-
-    Characters that are no Unicode become `?`. EmotionError where there is no text field, or no text in it; a
-    text may be empty.
-    """
-    fields = (field,) if field else TEXT_FIELDS
-    for name in fields:
-        text = record.get(name)
-        if text is None:
-            continue
-        if not isinstance(text, str):
-            raise EmotionError(f"found {name} {str(text)[:40]!r}, wanted a string")
-        return text.encode("utf-8", "replace").decode("utf-8"), name
-    raise EmotionError(
-        f"found no {' and no '.join(fields)} in the record, wanted a text: transcribe it before"
-    )
-
-
-def is_english(lang: Any) -> bool:
-    """Tell whether `lang` (en, en-GB, eng, English) says so, or says nothing."""
-    name = str(lang if lang is not None else "").strip().lower().replace("_", "-")
-    return name in UNKNOWN or name.split("-")[0] in ENGLISH
 
 
 class Lexicon:

@@ -12,9 +12,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from networks.encoder import Counted, Features, moments_of
-
-POOLS = ("none", "mean")
+from media.audio import AudioError, record_window, stream_mono
+from networks.encoder import Counted, Features, TooShortError, moments_of
 
 
 class EmbeddingError(ValueError):
@@ -30,6 +29,16 @@ class Embedder:
         self.features = Features(path, layer, device, dtype, chunk_s, gapless=True)
         self.width, self.hop_s = self.features.width, self.features.hop_s
         self.pool, self.keep = pool, keep
+
+    def of_record(self, record: dict[str, Any]) -> np.ndarray | Exception:
+        """Return the embedding of a record's audio, or what is wrong with it."""
+        if record.get("audio_filepath") is None:
+            return EmbeddingError("no 'audio_filepath' in the record; wanted audio")
+        window = record_window(record)
+        try:
+            return self.embed(lambda: stream_mono(**window))
+        except (AudioError, TooShortError, EmbeddingError) as error:
+            return error
 
     def embed(self, blocks: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
         """Return the frames (frames, width) as numbers of type `keep`, or their mean (width,) float32.

@@ -1,0 +1,138 @@
+"""Embed the records of a manifest: adds `embedding_filepath` and `embedding_model`.
+
+    sbatch --array=0-15 slurm/embed.slurm metadata/corpus.json --model microsoft/wavlm-large --layer 12
+    python scripts/embed_audio.py metadata/corpus.json --pool mean
+
+The model is a wav2vec 2.0, HuBERT, WavLM or Whisper (its encoder) by hub id or folder, or a fairseq HuBERT
+file. Without --layer an embedding is what the whole encoder gives, after its last norm; with it the output of
+that layer, before any norm that follows, as encode.py takes it. Arrays are `embedding` (frames, width)
+float16, a frame every `hop_s`, or with --pool mean (width,) float32, in Parquet parts or a .npz each
+(media.frames). Recordings go through one at a time, so padding never changes a number, and are cut every
+--chunk-s without losing a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from amela.cli import cpus, positive, seconds, stage_parser
+from amela.errors import CallError, run_main
+from amela.manifest import record_key
+from amela.outputs import check_collisions, claim_folder, relative_target, write_output
+from amela.stage import run_shard
+
+PART_RECORDS = 64  # handed over at once, and so in one part
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments; `settings` names the model and pins its revision."""
+    parser = stage_parser(__doc__, batch_size=None, workers=None)
+    add, add_speed = parser.add_argument, parser.add_speed_argument
+    add("--model", default="facebook/wav2vec2-base-960h", help="hub id, folder, or fairseq file")
+    add("--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task")
+    add("--layer", type=positive, metavar="L", help="output of this layer, from 1 (default: of all)")
+    add("--pool", choices=["none", "mean"], default="none", help="keep all frames, or their mean")
+    add("--chunk-s", type=seconds, default=30.0, help="longer recordings are cut here, in seconds")
+    add(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="numbers of the encoder",
+    )
+    add(
+        "--format",
+        choices=["parquet", "npz"],
+        default="parquet",
+        help="parts of many records, or a file each",
+    )
+    add("--output", metavar="DIR", help="folder of the files (default: output/<dataset>_<model>_embeddings)")
+    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_speed(
+        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
+    )
+    args = parser.parse_args()
+    resolve(args)
+    return args
+
+
+def resolve(args: argparse.Namespace) -> None:
+    """Pin the model's revision, and fill in what depends on the machine."""
+    from media import hub
+    from networks.catalogue import may_have_gpu
+
+    if args.offline:
+        hub.go_offline()
+    try:
+        args.revision = hub.revision_of(args.model, args.revision)
+    except hub.ModelError as error:
+        raise CallError(str(error)) from error
+    name = hub.name_of(args.model)
+    args.dataset = os.path.basename(args.manifest).removesuffix(".json")
+    folder = args.output or f"output/{args.dataset}_{os.path.basename(name)}_embeddings"
+    args.folder = os.path.abspath(folder)
+    args.settings.update(model=name, revision=args.revision)
+    args.batch_size = args.batch_size or (PART_RECORDS if args.format == "parquet" else 1)
+    args.workers = args.workers or (1 if may_have_gpu(args.device) else cpus())
+
+
+def load(args: argparse.Namespace) -> Any:
+    """Return the embedder, and the arguments that say where its arrays go."""
+    import numpy as np
+
+    from media import hub
+    from networks.embedding import Embedder
+    from networks.weights import WeightsError
+
+    path = hub.folder_of(args.model, args.revision)
+    try:
+        embedder = Embedder(path, args.layer, args.device, args.dtype, args.chunk_s, args.pool, np.float16)
+    except WeightsError as error:
+        raise CallError(str(error)) from error
+    if not args.only:
+        settings = {**args.settings, "hop_s": embedder.hop_s, "width": embedder.width}
+        settings.pop("output")
+        claim_folder(args.folder, settings, anew=args.fresh or args.overwrite)
+    return embedder, args
+
+
+def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
+    """Return the fields of each record whose arrays are written, or the exception of its audio."""
+    from media.frames import store
+
+    embedder, args = model
+    name = args.settings["model"]
+    notes = {"hop_s": embedder.hop_s, "model": name, "layer": args.layer, "pool": args.pool}
+    found: list[Any] = []
+    for record in batch:
+        embedding = embedder.of_record(record)
+        whole = (record_key(record), record, {"embedding": embedding}, notes)
+        found.append(embedding if isinstance(embedding, Exception) else whole)
+    if args.only:
+        return [
+            one
+            if isinstance(one, Exception)
+            else {"embedding_model": name, "shape": list(one[2]["embedding"].shape)}
+            for one in found
+        ]
+    sources = store(
+        found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
+    )
+    return [
+        one if isinstance(one, Exception) else {"embedding_filepath": one, "embedding_model": name}
+        for one in sources
+    ]
+
+
+def main() -> int:
+    """Embed this task's shard; returns the exit status."""
+    args = parse_args()
+    if args.format == "npz" and not args.only:
+        check_collisions(args.manifest, lambda record: relative_target(record, args.dataset))
+    fields = ("embedding_filepath", "embedding_model")
+    return run_shard(args, stage="embed", fields=fields, load=load, process=process)
+
+
+if __name__ == "__main__":
+    run_main(main)

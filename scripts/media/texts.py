@@ -1,0 +1,114 @@
+"""The text of a record: which field it stands in, which language, and when its words were said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from media.tiers import segments_field
+
+TEXT_FIELDS = ("whisperx_text", "text")  # the first that a record has
+SEGMENTS = {"whisperx_text": "whisperx"}  # of transcribe.py; those of asr.py are named after the text's field
+ENGLISH = ("en", "eng", "english")
+UNKNOWN = ("", "und", "unknown", "none")
+
+
+class TextError(ValueError):
+    """A record without the text that was wanted; the message says what was found."""
+
+
+class Word(NamedTuple):
+    """A word and when it was said, in seconds from the record's start."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def text_of(record: dict[str, Any], field: str | None) -> tuple[str, str]:
+    """Return the text of a record and the field it stands in: `field`, else the first of TEXT_FIELDS.
+
+    Characters that are no Unicode become `?`. TextError where there is no text; a text may be empty.
+    """
+    fields = (field,) if field else TEXT_FIELDS
+    for name in fields:
+        text = record.get(name)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise TextError(f"found {name} {str(text)[:40]!r}, wanted a string")
+        return text.encode("utf-8", "replace").decode("utf-8"), name
+    raise TextError(f"found no {' and no '.join(fields)} in the record, wanted a text: transcribe it before")
+
+
+def is_english(lang: Any) -> bool:
+    """Tell whether `lang` (en, en-GB, eng, English) says so, or says nothing."""
+    name = str(lang if lang is not None else "").strip().lower().replace("_", "-")
+    return name in UNKNOWN or name.split("-")[0] in ENGLISH
+
+
+def timed_words(record: dict[str, Any], field: str) -> tuple[list[Word], bool]:
+    """Return the words of a record's text field with their times, and whether all of these were measured.
+
+    By the words of its segments (`whisperx`, `asr_segments`). The words of a segment without, and of a text
+    without segments, are spread over its time (that of `speech`, where it is known) by their letters.
+    TextError for times that are no numbers.
+    """
+    segments = record.get(SEGMENTS.get(field) or segments_field(field))
+    try:
+        if not segments:
+            spans = [(part["start_s"], part["end_s"]) for part in record.get("speech") or []]
+            return list(spread(record[field].split(), spans or [(0.0, float(record["duration"]))])), False
+        words: list[Word] = []
+        measured = True
+        for segment in segments:
+            found, known = _of_segment(segment)
+            words += found
+            measured &= known
+        return words, measured
+    except (KeyError, TypeError, ValueError) as error:
+        raise TextError(
+            f"{type(error).__name__}: {error}; wanted segments and words with times in s"
+        ) from error
+
+
+def _of_segment(segment: dict[str, Any]) -> tuple[list[Word], bool]:
+    """Return the words of a segment; one without a time of its own stands where the one before ends."""
+    words = segment.get("words") or []
+    if not any(word.get("start_s") is not None for word in words):
+        span = (float(segment["start_s"]), float(segment["end_s"]))
+        return list(spread(str(segment.get("text") or "").split(), [span])), not segment.get("text")
+    found: list[Word] = []
+    last_s = float(segment["start_s"])
+    for word in words:
+        start_s, end_s = word.get("start_s"), word.get("end_s")
+        start_s = last_s if start_s is None else float(start_s)
+        last_s = start_s if end_s is None else float(end_s)
+        found.append(Word(start_s, last_s, str(word["word"]).strip()))
+    return found, True
+
+
+def spread(words: list[str], spans: Iterable[tuple[float, float]]) -> Iterator[Word]:
+    """Yield words said one after another over the spans (start_s, end_s), each as long as it has letters."""
+    spans = sorted(spans)
+    letters = sum(map(len, words))
+    total_s = sum(end_s - start_s for start_s, end_s in spans)
+    said = 0
+    for word in words:
+        start_s, end_s = (_at(spans, total_s * part / letters) for part in (said, said + len(word)))
+        said += len(word)
+        yield Word(start_s, max(start_s, end_s), word)
+
+
+def _at(spans: list[tuple[float, float]], passed_s: float) -> float:
+    """Return the time at which so many seconds of the spans have passed."""
+    for start_s, end_s in spans:
+        if passed_s <= end_s - start_s:
+            return start_s + passed_s
+        passed_s -= end_s - start_s
+    return spans[-1][1]
+
+
+def text_between(words: Iterable[Word], start_s: float, end_s: float) -> str:
+    """Return the words whose middle lies in start..end (s), end excluded."""
+    return " ".join(word.text for word in words if start_s <= (word.start_s + word.end_s) / 2 < end_s)

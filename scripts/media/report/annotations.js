@@ -36,14 +36,15 @@ function curvesOf(item) {
       group.append(svg("polyline", { class: "halo", points }), svg("polyline", { points }));
     }
     node.append(group);
+    const said = (number) => number.toFixed(kind.digits).replace("-", "−");
     const value = make("output", {});
-    const button = make("button", { type: "button", class: name, "aria-pressed": "true", title: `Show or hide: ${low.toFixed(kind.digits)} to ${high.toFixed(kind.digits)} ${kind.unit}` }, make("i", { class: "swatch" }), kind.title);
+    const button = make("button", { type: "button", class: name, "aria-pressed": "true", title: "Show or hide" }, make("i", { class: "swatch" }), kind.title);
     button.addEventListener("click", () => { const hidden = group.classList.toggle("off"); button.setAttribute("aria-pressed", String(!hidden)); });
-    line.append(button, value);
+    line.append(make("span", {}, button, value));
     shows.push((at) => {
       const found = values[Math.round((at - curves.start_s) / curves.hop_s)];
-      const here = found !== undefined && kind.known(found) ? `${found.toFixed(kind.digits)} ${kind.unit}` : "–";
-      value.replaceChildren(here, make("small", {}, ` of ${low.toFixed(kind.digits)} to ${high.toFixed(kind.digits)}`));
+      const here = found !== undefined && kind.known(found) ? `${said(found)} ${kind.unit}` : "–";
+      value.replaceChildren(here, make("small", {}, ` (${said(low)} to ${said(high)} ${kind.unit})`));
     });
   }
   return { node, line, move: (at) => shows.forEach((show) => show(at)) };

@@ -30,14 +30,12 @@ from amela.inputs import MANIFEST_SUFFIXES, check_input, is_kind, list_audio, ma
 from amela.log import log
 from amela.stage import run_shard
 from amela.tally import print_some, write_tallied
-from media import speakers, speech_pieces, whisper_names
-from media.audio import AUDIO_SUFFIXES, AudioError, scan_audio
-from media.sentences import TEXT_SUFFIXES
+from media import speakers, speech_pieces, word_backends
+from media.audio import AUDIO_SUFFIXES, AudioError, probe, scan_audio
+from media.errors import EngineError
+from media.sentences import TEXT_SUFFIXES, sentences_of
 
-PACKAGES = {"whisperx": "whisperx", "transformers": "whisperx", "pocketsphinx": "pocketsphinx"}
-ENVIRONMENTS = {"whisperx": "whisperx", "transformers": "whisperx", "pocketsphinx": "local"}
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, WSL: seen without loading torch
-POCKETSPHINX_PIECE_S = 15.0  # seconds; a whole piece is decoded before any of its words is known
 FIELDS = ("whisperx", "whisperx_text", "lang", "whisperx_model")
 
 
@@ -55,8 +53,8 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         help="folder of the clips, and of the manifest made of audio or text (default: output/<manifest>_clips, metadata)",
     )
-    add("--backend", choices=list(PACKAGES), default="whisperx", help="recogniser")
-    add("--model", "--whisper-model", dest="model", default="large-v3", help="large-v3, medium …, hub id or folder")
+    add("--backend", choices=list(word_backends.PACKAGES), default="whisperx", help="recogniser")
+    add("--model", "--whisper-model", dest="model", default=word_backends.WHISPER, help="large-v3, medium …, hub id or folder")
     add("--language", default="auto", metavar="LANG",
         help="code as en; auto: heard in each record; manifest: its field `lang`")  # fmt: skip
     add("--compute-type", default="default", metavar="T",
@@ -84,143 +82,48 @@ def parse_args() -> argparse.Namespace:
 
 
 def resolve(args: argparse.Namespace) -> None:
-    """Check the settings, fill in what depends on the backend, and pin the models' revisions in the deal."""
+    """Check the settings and pin the models' revisions in the deal; fill in what depends on the machine."""
     from media import hub
 
     if args.offline:
         hub.go_offline()
-    os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")  # pyannote reports its use to its makers otherwise
-    embedded = args.backend == "pocketsphinx"
-    if importlib.util.find_spec(PACKAGES[args.backend]) is None:
-        environment = ENVIRONMENTS[args.backend]
+    os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")  # pyannote tells its makers of its use otherwise
+    package, environment = word_backends.PACKAGES[args.backend], word_backends.ENVIRONMENTS[args.backend]
+    if importlib.util.find_spec(package) is None:
         raise CallError(
-            f"--backend {args.backend}: {PACKAGES[args.backend]} is not in this environment ({sys.executable}); run "
-            f"with envs/.built/{environment}/bin/python (made by `make env ENV={environment}`)"
-            + ("" if embedded else ", or take --backend pocketsphinx")
+            f"--backend {args.backend}: {package} is not in this environment ({sys.executable}); run with "
+            f"envs/.built/{environment}/bin/python (made by `make env ENV={environment}`)"
+            + (", or take --backend pocketsphinx" if package == "whisperx" else "")
         )
-    if args.language not in ("auto", "manifest"):
-        try:
-            args.language = whisper_names.language_of(args.language)
-        except ValueError as error:
-            raise CallError(f"--language: {error}, or auto, or manifest") from error
+    names = word_backends.Choice.__dataclass_fields__
+    args.choice = word_backends.Choice(**{name: getattr(args, name) for name in names})
     try:
-        values = _pocketsphinx_settings(args) if embedded else _whisper_settings(args)
-    except hub.ModelError as error:
+        settings = args.choice.settings()
+    except ValueError as error:
         raise CallError(str(error)) from error
     args.settings.clear()
-    args.settings.update(backend=args.backend, **values)
+    args.settings.update(settings)
+    embedded = args.backend == "pocketsphinx"
     on_gpu = args.device != "cpu" and any(map(os.path.exists, GPU_DEVICES))
     args.batch_size = args.batch_size or (1 if embedded else 16 if on_gpu else 4)
     args.workers = args.workers or (cpus() if embedded else 1)
 
 
-def _pocketsphinx_settings(args: argparse.Namespace) -> dict[str, Any]:
-    from media import pocketsphinx_asr
-
-    wrong = [f"--model {args.model}"] if args.model != "large-v3" else []
-    wrong += [f"--language {args.language}"] if args.language not in ("auto", "en") else []
-    wrong += ["--vad pyannote"] if args.vad == "pyannote" else []
-    if wrong:
-        raise CallError(
-            f"{wrong[0]}: pocketsphinx has the English model of its package only, and no pyannote; leave it out, "
-            "or take --backend whisperx"
-        )
-    args.model, args.revision = pocketsphinx_asr.MODEL, pocketsphinx_asr.revision()
-    return {"model": args.model, "revision": args.revision, "vad": args.vad or "speech, else all"}
-
-
-def _whisper_settings(args: argparse.Namespace) -> dict[str, Any]:
-    from media import hub
-
-    if args.backend == "transformers" and args.compute_type not in ("default", "float32", "float16", "bfloat16"):
-        raise CallError(
-            f"--compute-type {args.compute_type}: transformers knows float32, float16 and bfloat16; "
-            "--backend whisperx knows int8"
-        )
-    args.vad = args.vad or "pyannote"
-    values: dict[str, Any] = {"language": args.language, "compute_type": args.compute_type, "vad": args.vad}
-    is_folder = hub.is_local(args.model)
-    args.model = args.model if is_folder else whisper_names.repo_of(args.model, args.backend)
-    args.revision = hub.revision_of(args.model)
-    values.update(model=hub.name_of(args.model), revision=args.revision)
-    values["align"] = args.align and (args.align_model and hub.name_of(args.align_model) or "default")
-    values["align_revision"] = hub.revision_of(args.align_model) if args.align and args.align_model else None
-    values["diarize"] = args.diarize and hub.name_of(args.diarize_model)
-    values["diarize_revision"] = hub.revision_of(args.diarize_model) if args.diarize else None
-    if args.diarize:
-        values.update(min_speakers=args.min_speakers, max_speakers=args.max_speakers)
-    return values
-
-
 def load(args: argparse.Namespace) -> Any:
     """Return the transcriber, what it is called in the records, and what cuts clips (or None)."""
-    from media.errors import EngineError
-    from media.word_transcriber import WordTranscriber
-
-    embedded = args.backend == "pocketsphinx"
-    device = "cpu" if embedded else _device(args.device)
     threads = max(1, cpus() // args.workers)
     try:
-        find_pieces = speech_pieces.load(
-            args.vad or "", POCKETSPHINX_PIECE_S if embedded else speech_pieces.PIECE_S, device
+        transcriber = word_backends.load(
+            args.choice, args.settings, args.device, args.batch_size, threads, log
         )
-        recogniser = _recogniser(args, device, threads)
-        if embedded:
-            transcriber = WordTranscriber(find_pieces, recogniser, threads=threads)
-        else:
-            align, assign = _aligner(args, device), _speakers(args, device)
-            transcriber = WordTranscriber(find_pieces, recogniser, args.language, align, assign, threads)
     except EngineError as error:
         raise CallError(str(error)) from error
-    name = f"{args.backend} {args.settings['model']} {args.revision}"
-    return transcriber, name, _clips(args) if args.clips and not args.only else None
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _recogniser(args: argparse.Namespace, device: str, threads: int) -> Any:
-    from media import hub
-
-    if args.backend == "pocketsphinx":
-        from media.pocketsphinx_asr import Recogniser as Embedded
-
-        return Embedded()
-    log(f"loading {args.model} at {args.revision} on {device}")
-    folder = hub.folder_of(args.model, args.revision)
-    if args.backend == "whisperx":
-        from media.whisper_ct2 import Recogniser as Ct2
-
-        return Ct2(folder, device, args.compute_type, args.batch_size, threads)
-    from media.whisper_pipeline import Recogniser as Pipeline
-
-    usual = "float16" if device.startswith("cuda") else "float32"
-    dtype = usual if args.compute_type == "default" else args.compute_type
-    return Pipeline(folder, device, dtype, args.batch_size)
-
-
-def _aligner(args: argparse.Namespace, device: str) -> Any:
-    if not args.align:
-        return None
-    from media.aligners import Aligner
-
-    offline = args.offline or os.environ.get("HF_HUB_OFFLINE") == "1"
-    return Aligner(args.align_model, device, offline, log).align
-
-
-def _speakers(args: argparse.Namespace, device: str) -> Any:
-    return (
-        speakers.load(args.diarize_model, device, args.min_speakers, args.max_speakers) if args.diarize else None
-    )
+    name = f"{args.backend} {args.settings['model']} {args.settings['revision']}"
+    return transcriber, name, clips_of(args, FIELDS[0]) if args.clips and not args.only else None
 
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the new fields of each record, or the Exception that its audio or its transcription raised."""
-    from media.errors import EngineError
-
     transcriber, name, clips = model
     try:
         heard = transcriber.records(batch)
@@ -238,7 +141,8 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     return results
 
 
-def _clips(args: argparse.Namespace, field: str = FIELDS[0]) -> Clips:
+def clips_of(args: argparse.Namespace, field: str) -> Clips:
+    """Return what cuts the segments in `field` into clips."""
     from media.clip_files import write_clip
 
     stem = os.path.basename(args.manifest).removesuffix(".json")
@@ -250,59 +154,65 @@ def write_clips(args: argparse.Namespace) -> None:
     """Cut the clips that are not there yet and write their manifest."""
     path = f"{args.manifest.removesuffix('.json')}_clips.json"
     try:
-        count = _clips(args, args.field or FIELDS[0]).write_manifest(args.manifest, path)
+        count = clips_of(args, args.field or FIELDS[0]).write_manifest(args.manifest, path)
     except AudioError as error:
         raise CallError(str(error)) from error
     log(f"{path}: {count} clips")
 
 
-def write_sentences(args: argparse.Namespace, paths: list[str], mark: str = "") -> int:
-    """Write the manifest of the sentences of text files."""
-    from media.sentences import sentences_of
+def run(args: argparse.Namespace) -> int:
+    """Transcribe the records of args.manifest; a run of one process writes the manifest of the clips too."""
+    resolve(args)
+    status = run_shard(args, stage="transcribe", fields=FIELDS, load=load, process=process)
+    alone = args.shard_index is None and not (slurm.in_batch_job() and slurm.here().is_array)
+    if status == OK and args.clips and alone and not (args.limit or args.only):
+        write_clips(args)
+    if status == OK and args.sentiment_model:
+        log(f"--sentiment-model is not of this script; type: python scripts/tag_emotion.py "
+            f"{shlex.quote(args.manifest)} --model {shlex.quote(args.sentiment_model)}")  # fmt: skip
+    return status
 
-    manifest = manifest_of(args.manifest, args.output_dir, mark)
+
+def write_sentences(args: argparse.Namespace, paths: list[str]) -> int:
+    """Write the manifest of the sentences of text files."""
+    manifest = manifest_of(args.manifest, args.output_dir)
     if os.path.exists(manifest) and not args.overwrite:
         raise CallError(f"{manifest}: there already; wanted another OUTPUT_DIR, or --overwrite")
-    root = os.path.abspath(args.manifest)
     bad: list[str] = []
-    write_tallied(manifest, sentence_records(root if os.path.isdir(root) else os.path.dirname(root), paths,
-                                             sentences_of, bad))  # fmt: skip
+    write_tallied(manifest, sentence_records(os.path.abspath(args.manifest), paths, sentences_of, bad))
     print_some("text files left out", len(bad), bad)
-    log(f"text needs no transcription; next: python scripts/tag_emotion.py {shlex.quote(manifest)}")
+    model = f" --model {shlex.quote(args.sentiment_model)}" if args.sentiment_model else ""
+    log(f"text needs no transcription; next: python scripts/tag_emotion.py {shlex.quote(manifest)}{model}")
     return OK
 
 
 def main() -> int:
-    """Transcribe this task's shard, or make a manifest of what was given; returns the exit status."""
+    """Transcribe this task's shard, or make a manifest of what was given first; returns the exit status."""
     args = parse_args()
     check_input(args.manifest, "transcribe", AUDIO_SUFFIXES, TEXT_SUFFIXES)
     if args.tmp_dir:
         log("--tmp-dir: not needed, nothing is written on the way")
-    if not is_kind(args.manifest, MANIFEST_SUFFIXES):
-        from media.audio import probe
+    if is_kind(args.manifest, MANIFEST_SUFFIXES):
+        return run(args)
+    sounds, texts = (files_of(args.manifest, suffixes) for suffixes in (AUDIO_SUFFIXES, TEXT_SUFFIXES))
+    if not sounds and not texts:
+        raise CallError(f"{args.manifest}: found neither audio nor text (.txt) in it or below")
+    if not sounds:
+        return write_sentences(args, texts)
+    if texts:
+        log(f"{len(texts)} text files beside the audio are left alone; give a folder of text by itself")
+    manifest = manifest_of(args.manifest, args.output_dir)
+    list_audio(args.manifest, sounds, manifest, lambda path: probe(path).duration_s)
+    args.output_dir = args.output_dir and os.path.join(args.output_dir, "clips")
+    args.manifest = manifest
+    return run(args)
 
-        is_folder = os.path.isdir(args.manifest)
-        sounds = scan_audio(args.manifest) if is_folder else [os.path.abspath(args.manifest)]
-        texts = scan_audio(args.manifest, TEXT_SUFFIXES) if is_folder else sounds
-        if is_kind(sounds[0] if sounds else "", TEXT_SUFFIXES) or not sounds:
-            if not texts:
-                raise CallError(f"{args.manifest}: found neither audio nor text (.txt) in it or below")
-            return write_sentences(args, texts)
-        if is_folder and texts:
-            log(f"{len(texts)} text files beside the audio are left alone; give a folder of text by itself")
-        manifest = manifest_of(args.manifest, args.output_dir)
-        list_audio(args.manifest, sounds, manifest, lambda path: probe(path).duration_s)
-        args.output_dir = args.output_dir and os.path.join(args.output_dir, "clips")
-        args.manifest = manifest
-    resolve(args)
-    status = run_shard(args, stage="transcribe", fields=FIELDS, load=load, process=process)
-    if status == OK and args.sentiment_model:
-        log(f"--sentiment-model: now python scripts/tag_emotion.py {shlex.quote(args.manifest)} "
-            f"--model {shlex.quote(args.sentiment_model)}")  # fmt: skip
-    alone = args.shard_index is None and not (slurm.in_batch_job() and slurm.here().is_array)
-    if status == OK and args.clips and alone and not (args.limit or args.only):
-        write_clips(args)
-    return status
+
+def files_of(source: str, suffixes: tuple[str, ...]) -> list[str]:
+    """Return the files with these endings in a folder and below, or the one file itself if it is such."""
+    if os.path.isdir(source):
+        return scan_audio(source, suffixes)
+    return [os.path.abspath(source)] if is_kind(source, suffixes) else []
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def check_input(path: str, script: str, audio: tuple[str, ...], text: tuple[str,
         )
 
 
-def manifest_of(source: str, output: str | None, mark: str = "") -> str:
-    """Return the manifest that is made of a source: `<output>/<name><mark>.json`, in metadata/ without output."""
+def manifest_of(source: str, output: str | None) -> str:
+    """Return the manifest that is made of a source: `<output>/<name>.json`, in metadata/ without output."""
     name = os.path.basename(os.path.abspath(source))
     stem = name if os.path.isdir(source) else os.path.splitext(name)[0]
-    return os.path.join(output or "metadata", f"{stem}{mark}.json")
+    return os.path.join(output or "metadata", f"{stem}.json")
 
 
 def list_audio(source: str, paths: list[str], manifest: str, probe: Callable[[str], float]) -> None:
@@ -81,8 +81,9 @@ def sentence_records(
 
     An id is the file's path below `root`, without ending, and the number. Files that are not UTF-8 go to `bad`.
     """
+    folder = root if os.path.isdir(root) else os.path.dirname(root)
     for path in paths:
-        stem = os.path.splitext(os.path.relpath(path, root))[0]
+        stem = os.path.splitext(os.path.relpath(path, folder))[0]
         try:
             texts: Iterable[str] = list(sentences_of(path))
         except UnicodeDecodeError as exc:

@@ -21,7 +21,10 @@ class Recogniser:
         """Load a folder of transformers' Whisper. Raises EngineError for one that it cannot load."""
         import torch
         from transformers import pipeline
+        from transformers.pipelines import automatic_speech_recognition
 
+        # samples are given: no decoder of files is needed, and torchcodec's does not load beside every torch
+        automatic_speech_recognition.is_torchcodec_available = lambda: False
         try:
             self._pipeline = pipeline(
                 "automatic-speech-recognition", model=folder, device=device, dtype=getattr(torch, dtype)

@@ -29,7 +29,9 @@ SHORTFALL_S = 0.1  # a file that decodes to less than its header promises, by mo
 STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: they mean "unknown"
 
 
-def scan_audio(folder: str | os.PathLike[str]) -> list[str]:
+def scan_audio(
+    folder: str | os.PathLike[str], suffixes: tuple[str, ...] = AUDIO_SUFFIXES
+) -> list[str]:
     """All audio files below `folder` as sorted absolute paths.
 
     Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of
@@ -49,7 +51,7 @@ def scan_audio(folder: str | os.PathLike[str]) -> list[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = (name for name in files if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."))
+        names = (name for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
         paths.extend(os.path.join(parent, name) for name in names)
     return sorted(paths)
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-BAND_HZ = (250.0, 2500.0)
 SMOOTH_S = 0.08  # length of the Hann window
 DIP_DB = 2.0
 RANGE_DB = 25.0
@@ -35,7 +34,7 @@ def rates(record: dict[str, Any], power: np.ndarray, hop_s: float) -> dict[str, 
     """Return `rate_syl_s`, and `words_per_s` and `phones_per_s` where the record has text and ipa; None
     where there is no speech.
 
-    power: (frames,), in BAND_HZ, of frames every hop_s.
+    power: (frames,), from 250 to 2500 Hz, of frames every hop_s.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
 """How fast somebody speaks: syllable nuclei, words and phones, each a second of speech.
 
 A nucleus is a peak of loudness. The loudness is the power from 250 to 2500 Hz, where vowels are strong and
-hisses weak, smoothed over 80 ms, in dB. Peaks count that rise at least 2 dB above the dips on both sides and
+hisses weak, smoothed over 60 ms, in dB. Peaks count that rise at least 1.5 dB above the dips on both sides and
 lie within 25 dB of the loud parts (the 99th percentile). Thresholds after de Jong & Wempe 2009, the band
 after Pfitzinger et al. 1996; their voicing check is left out, as the band stands in for it.
 
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-SMOOTH_S = 0.08  # length of the Hann window
-DIP_DB = 2.0
+SMOOTH_S = 0.06  # length of the Hann window
+DIP_DB = 1.5
 RANGE_DB = 25.0
 LOUD = 99  # percentile
 PAUSE_S = 0.3

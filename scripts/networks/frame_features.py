@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from networks.mel import TOP_DB, centred_frames, cosines, slaney_bank, to_db
+from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
 from networks.pitch import PIECE as PITCH_FRAMES
 from networks.pitch import Finder, Peaks
 from networks.streaming import Piece, pieces
@@ -104,7 +104,7 @@ class Analyser:
         windows = windows[piece.before : piece.before + piece.count]
         found: list[dict[str, Any]] = []
         for some in windows.split(AT_ONCE):
-            contours = {"power": some.square().mean(1)}
+            contours: dict[str, torch.Tensor] = {}
             spectrum = torch.fft.rfft(some * self.window)
             power = spectrum.real.square() + spectrum.imag.square()
             contours["band"] = power[:, self.band].sum(1)
@@ -112,6 +112,8 @@ class Analyser:
                 contours["mel"] = to_db(power @ self.bank)
             found.append({name: values.cpu().numpy() for name, values in contours.items()})
         joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        power = mean_squares(samples, self.n_fft, self.hop)[piece.before : piece.before + piece.count]
+        joined["power"] = power.cpu().numpy()
         return joined, joined.pop("mel", None)
 
     def _peaks(self, piece: Piece) -> Peaks:

@@ -53,6 +53,12 @@ def centred_frames(samples: torch.Tensor, window: int, hop: int) -> torch.Tensor
     return torch.nn.functional.pad(samples, (window // 2, window // 2)).unfold(0, window, hop)
 
 
+def mean_squares(samples: torch.Tensor, window: int, hop: int) -> torch.Tensor:
+    """Return the mean square (frames,), float32, of each of `centred_frames`."""
+    sums = torch.nn.functional.pad(samples.double().square(), (window // 2 + 1, window // 2)).cumsum(0)
+    return ((sums[window::hop] - sums[:-window:hop]) / window).float()
+
+
 def to_db(power: torch.Tensor) -> torch.Tensor:
     """Return 10 log10 of a power, re 1, at least -100 dB."""
     return 10 * power.clamp(min=AMIN).log10()

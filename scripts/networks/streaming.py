@@ -28,11 +28,13 @@ def pieces(blocks: Iterable[np.ndarray], hop: int, frames: int, context: int) ->
     for block in blocks:
         waiting.append(block)
         held += len(block)
-        while held > (before + frames + context) * hop:
-            whole = np.concatenate(waiting)
+        if held <= (before + frames + context) * hop:
+            continue
+        whole = np.concatenate(waiting)
+        while len(whole) > (before + frames + context) * hop:
             yield Piece(whole[: (before + frames + context) * hop], before, frames)
             kept = max(0, before + frames - context)
-            waiting, before = [whole[kept * hop :]], before + frames - kept
-            held = len(waiting[0])
+            whole, before = whole[kept * hop :], before + frames - kept
+        waiting, held = [whole], len(whole)
     if held:
         yield Piece(np.concatenate(waiting), before, 1 + held // hop - before)

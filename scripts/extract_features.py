@@ -118,21 +118,25 @@ def resolve(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """Return what makes the features of a batch, and the folder of the files."""
+    from media.errors import EngineError
     from networks.device import DeviceError, choose
     from networks.encoder import prepare_device
     from networks.extraction import Extractor
     from networks.frame_features import Settings
+    from networks.pitch_engines import load_pitch_engine
 
     try:
         device = prepare_device(choose(args.device))
-    except DeviceError as error:
+        track = None if args.pitch_engine == ENGINES[0] else load_pitch_engine(args.pitch_engine)
+    except (DeviceError, EngineError) as error:
         raise CallError(str(error)) from error
     folder = os.path.abspath(args.output or os.path.join("output", f"{args.dataset}_features"))
     if args.wanted & IN_FILES and not args.only:
-        settings = {name: value for name, value in args.settings.items() if name != "output"}
-        claim_folder(folder, settings, anew=args.fresh or args.overwrite)
-    settings = Settings(args.wanted, args.hop_ms, args.n_fft, args.n_mels, args.n_mfcc,
-                        args.f0_min_hz, args.f0_max_hz, None)
+        made_with = {name: value for name, value in args.settings.items() if name != "output"}
+        claim_folder(folder, made_with, anew=args.fresh or args.overwrite)
+    settings = Settings(
+        args.wanted, args.hop_ms, args.n_fft, args.n_mels, args.n_mfcc, args.f0_min_hz, args.f0_max_hz, track
+    )
     return Extractor(settings, args.sample_rate, device), folder, args
 
 

@@ -14,7 +14,7 @@ import torch
 
 from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
 from networks.pitch import PIECE as PITCH_FRAMES
-from networks.pitch import Finder, Peaks
+from networks.pitch import Finder, Peaks, Pitch
 from networks.streaming import Piece, pieces
 
 FRAMES = 2 * PITCH_FRAMES  # of a piece
@@ -22,7 +22,7 @@ WINDOW_S = 0.025  # of the spectrum, where nothing else is asked for
 SYLLABLE_HZ = (250.0, 2500.0)  # where vowels are strong and hisses weak
 CONTEXT_S = 1.0  # of sound on each side of a piece
 AT_ONCE = 512  # frames of one Fourier transform: they fit into a CPU's cache
-Track = Callable[[np.ndarray, int, int, float, float], tuple[np.ndarray, np.ndarray]]
+Track = Callable[[torch.Tensor, int, int, float, float], Pitch]
 
 
 class Settings(NamedTuple):
@@ -126,9 +126,10 @@ class Analyser:
         """Return f0 and voicing of a piece's own frames by another tracker; its context goes along."""
         settings = self.settings
         assert settings.track
-        both = settings.track(piece.samples, self.rate_hz, self.hop, settings.low_hz, settings.high_hz)
-        f0_hz, voicing = (values[piece.before : piece.before + piece.count] for values in both)
-        return f0_hz, voicing
+        samples = torch.from_numpy(piece.samples)
+        pitch = settings.track(samples, self.rate_hz, self.hop, settings.low_hz, settings.high_hz)
+        own = slice(piece.before, piece.before + piece.count)
+        return pitch.f0_hz[own].numpy(), pitch.voicing[own].numpy()
 
     @torch.inference_mode()
     def mel_and_mfcc(self, mel_db: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@
     manifest_tools.py sample metadata/corpus.json metadata/listen.json --records 50
     manifest_tools.py window metadata/corpus.json metadata/windows.json --window-s 30 --at-silence
     manifest_tools.py explode metadata/corpus.json metadata/utterances.json --field speech
+    manifest_tools.py semitones metadata/corpus.json metadata/semitones.json --by speaker
     manifest_tools.py stats metadata/corpus.json --by speaker
     manifest_tools.py validate metadata/corpus.json --check-files
 
@@ -31,7 +32,7 @@ from amela.tool_parser import tool_parser
 def main() -> int:
     """Parse the command line, do what it names and return the exit status."""
     runs = {"convert": convert, "join": join, "filter": keep, "split": split, "sample": sample,
-            "window": window, "explode": explode, "stats": stats, "validate": validate}
+            "window": window, "explode": explode, "semitones": semitones, "stats": stats, "validate": validate}
     args = tool_parser(__doc__, runs).parse_args()
     return int(args.run(args))
 
@@ -156,6 +157,20 @@ def explode(args: argparse.Namespace) -> int:
     print_some(f"records without {args.field}", cutter.counts["without"])
     print_some("items of no length, left out", cutter.counts["empty"])
     print_left(cutter)
+    return OK
+
+
+def semitones(args: argparse.Namespace) -> int:
+    """Add the pitch of each record's speaker, and the record's own re that."""
+    from amela.semitones import speaker_medians, with_semitones
+
+    medians = speaker_medians((record for _, record in read_records(args.manifest)), args.by)
+    if not medians:
+        raise CallError(f"{args.manifest}: no record has both `{args.by}` and `f0_median_hz`; wanted them: "
+                        "extract_features.py adds the pitch, `join` the speakers of a table")
+    read = Tally()
+    write(args, with_semitones((record for _, record in read.read(args.manifest)), medians, args.by), read)
+    print(f"pitch of {len(medians):,} values of {args.by}")
     return OK
 
 

@@ -280,6 +280,26 @@ def test_sample(corpus: Path, tmp_path: Path) -> None:
     assert "found 400, wanted 500" in tools("sample", corpus, tmp_path / "x.json", "--records", 500, status=2)
 
 
+# --- semitones ---
+
+
+def test_pitch_is_told_from_the_speakers_own(tmp_path: Path) -> None:
+    low = [{"speaker": "low", "f0_median_hz": hz, "voiced_ratio": 0.5, "duration": 4} for hz in (90, 100, 200)]
+    high = [{"speaker": "high", "f0_median_hz": hz, "voiced_ratio": share, "duration": 1}
+            for hz, share in ((200, 0.1), (210, 0.1), (220, 0.9))]  # fmt: skip
+    others = [{"speaker": "low", "f0_median_hz": None}, {"f0_median_hz": 150}, {"speaker": "mute"}]
+    records = [{"id": f"r{n}", **record} for n, record in enumerate([*low, *high, *others])]
+    manifest = write_lines(tmp_path / "m.json", records)
+    assert "2 values of speaker" in tools("semitones", manifest, tmp_path / "s.json")
+    found = read(tmp_path / "s.json")
+    assert [one["f0_speaker_median_hz"] for one in found[:6]] == [100] * 3 + [220] * 3
+    assert [one["f0_median_semitones"] for one in found[:3]] == [-1.824, 0.0, 12.0]
+    assert found[6] == {**records[6], "f0_speaker_median_hz": 100, "f0_median_semitones": None}
+    assert found[7:] == records[7:]
+    said = tools("semitones", manifest, tmp_path / "n.json", "--by", "child", status=2)
+    assert "no record has both `child` and `f0_median_hz`" in said
+
+
 # --- window and explode ---
 
 TALK = [{"start_s": start_s, "end_s": start_s + 3.5} for start_s in range(0, 96, 4)]  # silences of 0.5 s

@@ -25,6 +25,10 @@ are. Texts and files made from the whole recording stay behind.""",
     "explode": """Make a record of each item of a list field.
 Each has its own id, parent, offset and duration; the item's other keys (text, words, speaker) become its
 fields, times counted from its start.""",
+    "semitones": """Add pitch relative to the speaker's.
+f0_speaker_median_hz is the median of the f0_median_hz (extract_features.py) of a speaker's records, each
+weighing as much as it has of voice; f0_median_semitones is how far the record's own lies above it. Of frames:
+12 log2(f0_hz / f0_speaker_median_hz).""",
     "stats": "Count records, hours, fields and durations.",
     "validate": """Name every fault of a manifest as FILE:LINE.
 JSON, paths, times, speech, keys given twice; with --check-files the audio too. Status 2 if there is one.""",
@@ -109,6 +113,11 @@ def _explode(command: cli.Parser) -> None:
     command.add_argument("--field", required=True, help="speech, asr_segments, whisperx.segments …")
 
 
+def _semitones(command: cli.Parser) -> None:
+    command.add_argument("--by", metavar="FIELD", default="speaker", help="records that agree in it are one "
+                         "speaker's")
+
+
 def _stats(command: cli.Parser) -> None:
     command.add_argument("--by", metavar="FIELD", help="records and hours of each value of this field too")
     command.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -124,4 +133,4 @@ def _validate(command: cli.Parser) -> None:
 
 
 _ADD = {"convert": _convert, "join": _join, "filter": _filter, "split": _split, "sample": _sample,
-        "window": _window, "explode": _explode, "stats": _stats, "validate": _validate}
+        "window": _window, "explode": _explode, "semitones": _semitones, "stats": _stats, "validate": _validate}

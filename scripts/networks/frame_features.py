@@ -1,0 +1,148 @@
+"""What every frame of a recording says: mel bands, cepstra, energy, peaks of pitch, from one spectrum.
+
+Frames stand at t · hop, 1 + n // hop of them; spectra are those of Hann windows of `n_fft` samples (networks/
+mel.py). A recording of any length goes through in pieces; what is kept of it are numbers a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
+from networks.pitch import PIECE as PITCH_FRAMES
+from networks.pitch import Finder, Peaks, Pitch
+from networks.streaming import Piece, pieces
+
+FRAMES = 2 * PITCH_FRAMES  # of a piece
+WINDOW_S = 0.025  # of the spectrum, where nothing else is asked for
+SYLLABLE_HZ = (250.0, 2500.0)  # where vowels are strong and hisses weak
+CONTEXT_S = 1.0  # of sound on each side of a piece
+AT_ONCE = 512  # frames of one Fourier transform: they fit into a CPU's cache
+Track = Callable[[torch.Tensor, int, int, float, float], Pitch]
+
+
+class Settings(NamedTuple):
+    """What is wanted, and how; `track` finds pitch where ours does not."""
+
+    features: frozenset[str]
+    hop_ms: float
+    n_fft: int | None  # samples; None: WINDOW_S
+    n_mels: int
+    n_mfcc: int
+    low_hz: float
+    high_hz: float
+    track: Track | None
+
+
+class Frames(NamedTuple):
+    """Contours (frames,) float32 by name; `mel_db` in pieces (frames, n_mels); pitch, or what it is decided
+    from; the mean square of all samples.
+    """
+
+    contours: dict[str, np.ndarray]
+    mel_db: list[np.ndarray]
+    peaks: Peaks | None
+    mean_square: float
+
+
+class Analyser:
+    """Turns recordings of one sample rate into frames."""
+
+    def __init__(self, settings: Settings, rate_hz: int, device: torch.device) -> None:
+        self.settings, self.rate_hz, self.device = settings, rate_hz, device
+        self.hop = max(1, round(settings.hop_ms * rate_hz / 1000))
+        self.n_fft = n_fft = settings.n_fft or 2 * round(WINDOW_S * rate_hz / 2)
+        self.hop_s = self.hop / rate_hz
+        self.window = torch.hann_window(n_fft, device=device)
+        self.bank = slaney_bank(settings.n_mels, n_fft, rate_hz).float().T.contiguous().to(device)
+        self.cosines = cosines(settings.n_mfcc, settings.n_mels).float().to(device)
+        bins_hz = torch.arange(n_fft // 2 + 1) * rate_hz / n_fft
+        low_hz, high_hz = SYLLABLE_HZ
+        self.band = slice(int((bins_hz < low_hz).sum()), int((bins_hz <= high_hz).sum()))
+        self.context = max(1, round(CONTEXT_S * rate_hz / self.hop))
+        self.finder = Finder(rate_hz, self.hop, settings.low_hz, settings.high_hz)
+
+    @torch.inference_mode()
+    def frames(self, blocks: Iterable[np.ndarray]) -> Frames:
+        """Return the frames of a recording given as float32 blocks at the analyser's rate.
+
+        Raises ValueError for one without a sample.
+        """
+        found: list[dict[str, np.ndarray]] = []
+        mel_db: list[np.ndarray] = []
+        peaks: list[Peaks] = []
+        squares, samples = 0.0, 0
+        for piece in pieces(blocks, self.hop, FRAMES, self.context):
+            own = piece.samples[piece.before * self.hop :][: piece.count * self.hop]
+            squares += float(np.square(own, dtype=np.float64).sum())
+            samples += len(own)
+            contours, mel = self._spectra(piece)
+            if mel is not None:
+                mel_db.append(mel)
+            if self._wants("pitch") and self.settings.track:
+                contours["f0_hz"], contours["voicing"] = self._track(piece)
+            elif self._wants("pitch"):
+                peaks.append(self._peaks(piece))
+            found.append(contours)
+        if not found:
+            raise ValueError("no samples; wanted sound")
+        joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        whole = Peaks(*map(np.concatenate, zip(*peaks))) if peaks else None
+        return Frames(joined, mel_db, whole, squares / samples)
+
+    def _wants(self, *names: str) -> bool:
+        return not self.settings.features.isdisjoint((*names, "functionals"))
+
+    def _spectra(self, piece: Piece) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Return contours and log-mels of a piece's own frames."""
+        samples = torch.from_numpy(piece.samples).to(self.device)
+        windows = centred_frames(samples, self.n_fft, self.hop)
+        windows = windows[piece.before : piece.before + piece.count]
+        found: list[dict[str, Any]] = []
+        for some in windows.split(AT_ONCE):
+            contours: dict[str, torch.Tensor] = {}
+            spectrum = torch.fft.rfft(some * self.window)
+            power = spectrum.real.square() + spectrum.imag.square()
+            contours["band"] = power[:, self.band].sum(1)
+            if self._wants("mel", "mfcc"):
+                contours["mel"] = to_db(power @ self.bank)
+            found.append({name: values.cpu().numpy() for name, values in contours.items()})
+        joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        power = mean_squares(samples, self.n_fft, self.hop)[piece.before : piece.before + piece.count]
+        joined["power"] = power.cpu().numpy()
+        return joined, joined.pop("mel", None)
+
+    def _peaks(self, piece: Piece) -> Peaks:
+        samples = torch.from_numpy(piece.samples).to(self.device)
+        windows = centred_frames(samples, self.finder.window, self.hop)
+        windows = windows[piece.before : piece.before + piece.count]
+        return Peaks(*map(np.concatenate, zip(*map(self.finder.peaks, windows.split(PITCH_FRAMES)))))
+
+    def _track(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+        """Return f0 and voicing of a piece's own frames by another tracker; its context goes along."""
+        settings = self.settings
+        assert settings.track
+        samples = torch.from_numpy(piece.samples)
+        pitch = settings.track(samples, self.rate_hz, self.hop, settings.low_hz, settings.high_hz)
+        own = slice(piece.before, piece.before + piece.count)
+        return pitch.f0_hz[own].numpy(), pitch.voicing[own].numpy()
+
+    @torch.inference_mode()
+    def mel_and_mfcc(self, mel_db: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc), float16, those that are wanted, of a
+        record's log-mels; nothing in them lies more than 80 dB below the loudest.
+        """
+        floor = max(float(one.max()) for one in mel_db) - TOP_DB
+        found: dict[str, list[np.ndarray]] = {"mel": [], "mfcc": []}
+        for one in mel_db:
+            raised = np.maximum(one, np.float32(floor))
+            if "mel" in self.settings.features:
+                found["mel"].append(raised.astype(np.float16))
+            if "mfcc" in self.settings.features:
+                cepstra = torch.from_numpy(raised).to(self.device) @ self.cosines
+                found["mfcc"].append(cepstra.cpu().numpy().astype(np.float16))
+        return {name: np.concatenate(parts) for name, parts in found.items() if parts}

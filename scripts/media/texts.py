@@ -89,24 +89,21 @@ def _of_segment(segment: dict[str, Any]) -> tuple[list[Word], bool]:
 
 
 def spread(words: list[str], spans: Iterable[tuple[float, float]]) -> Iterator[Word]:
-    """Yield words said one after another over the spans (start_s, end_s), each as long as it has letters."""
+    """Yield words said one after another over the spans (start_s, end_s), each as long as it has letters; a
+    word stands within the span of its middle.
+    """
     spans = sorted(spans)
-    letters = sum(map(len, words))
-    total_s = sum(end_s - start_s for start_s, end_s in spans)
-    said = 0
+    letter_s = sum(end_s - start_s for start_s, end_s in spans) / max(1, sum(map(len, words)))
+    said, span, before_s = 0, 0, 0.0  # letters so far; where they are, and the seconds of spans before it
     for word in words:
-        start_s, end_s = (_at(spans, total_s * part / letters) for part in (said, said + len(word)))
+        first_s, last_s = letter_s * said, letter_s * (said + len(word))
         said += len(word)
-        yield Word(start_s, max(start_s, end_s), word)
-
-
-def _at(spans: list[tuple[float, float]], passed_s: float) -> float:
-    """Return the time at which so many seconds of the spans have passed."""
-    for start_s, end_s in spans:
-        if passed_s <= end_s - start_s:
-            return start_s + passed_s
-        passed_s -= end_s - start_s
-    return spans[-1][1]
+        start_s, end_s = spans[span]
+        while span < len(spans) - 1 and (first_s + last_s) / 2 >= before_s + end_s - start_s:
+            before_s += end_s - start_s
+            span += 1
+            start_s, end_s = spans[span]
+        yield Word(start_s + max(0.0, first_s - before_s), min(end_s, start_s + last_s - before_s), word)
 
 
 def text_between(words: Iterable[Word], start_s: float, end_s: float) -> str:

@@ -47,13 +47,18 @@ def text_field(record: dict[str, Any]) -> str:
     return "whisperx_text" if "whisperx" in record else "text"
 
 
+def segments_field(field: str) -> str:
+    """Return the field that holds what asr.py found at which time, of a text field of its."""
+    return "asr_segments" if field == "text" else f"{field}_asr_segments"
+
+
 def timed_segments(record: dict[str, Any], field: str) -> list[dict[str, Any]] | None:
     """Return the segments of a text field, None where the record has at most the text.
 
     Those of `text` are `asr_segments`, of `whisperx_text` `whisperx`. A record that was a segment itself
     (`manifest_tools.py explode`) has its `words`.
     """
-    found = record.get("asr_segments" if field == "text" else f"{field}_asr_segments")
+    found = record.get(segments_field(field))
     if found is None and field.endswith("_text"):
         found = record.get(field[: -len("_text")])
     if found is None and field == "text" and record.get("words") and record.get("duration"):

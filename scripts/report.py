@@ -207,7 +207,7 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         "rate": 16_000,
         "counts": {"records": corpus.records},
         "tiles": tiles(facts),
-        "charts": charts(corpus.durations, corpus.ratios, corpus.wers, facts["noun"]),
+        "charts": charts(corpus, facts["noun"]),
         "metrics": {"columns": HEADS, "rows": systems_table(systems)},
         "stages": [
             stage_table(
@@ -266,6 +266,8 @@ def facts_of(
         "no_speech": corpus.no_speech,
         "truncated": corpus.truncated,
         "vad": stages.get("vad", {}),
+        "stages": stages,
+        "transcribers": dict(corpus.transcribers.most_common(8)),
         "versions": versions,
         "scores": scores,
         "asr": [{**corpus.settings[text], "records": number} for text, number in corpus.asr.most_common(8)],

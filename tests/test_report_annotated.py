@@ -74,6 +74,8 @@ def annotated(folder: Path, sources: list[str]) -> list[dict[str, Any]]:
                       "engine": "vaderSentiment 3.3.2"},
         "similar": [{"key": str(paths[2]), "score": 0.91}, {"key": "/elsewhere/gone.wav", "score": 0.5}],
     })  # fmt: skip
+    for record, pitch in zip(records, (110.0, 160.0, 240.0)):
+        record.update(f0_median_hz=pitch, rate_syl_s=pitch / 40, whisperx_model="pocketsphinx en-us 5.1.1")
     records[1].update(text="no times", features_filepath=sources[1], duration=LENGTH_S)
     records[2].update(text="nothing else")
     return records
@@ -204,19 +206,19 @@ def test_curves_grow_with_the_zoom_and_long_ones_are_thinned(report: Page) -> No
 
 
 def test_emotion_and_the_lexicons_sentiment_are_never_confused(report: Page) -> None:
-    heads = report.texts(".bars h4")
+    heads = report.texts(".tags h4")
     assert heads == [
         f"Emotion: joy{MODEL}",
         "Sentiment: positivevaderSentiment 3.3.2",
     ]
-    names = report.texts(".bars:first-child dt")
+    names = report.texts(".tags:first-child dt")
     assert names[:2] == ["joy", "neutral"]
     assert len(names) == 6
     widths = report.run(
-        "[...document.querySelectorAll('.bars:first-child .meter i')].map((one) => one.style.width)"
+        "[...document.querySelectorAll('.tags:first-child .meter i')].map((one) => one.style.width)"
     )
     assert widths[:2] == ["71%", "40%"]
-    assert report.texts(".bars:nth-child(2) dt") == ["positive words", "neutral words", "negative words"]
+    assert report.texts(".tags:nth-child(2) dt") == ["positive words", "neutral words", "negative words"]
     assert report.texts(".ipa span") == ["pliːz kɔːl stˈɛlə"]
     assert "en-us" in report.texts(".ipa small")[0]
     show(report, "other.wav")
@@ -242,6 +244,48 @@ def test_features_that_cannot_be_read_cost_the_curves_and_not_the_page(work: Pat
     show(page, "all.wav")
     assert page.texts(".curve-line") == []
     assert page.texts(".turns b") == ["SPEAKER_00", "SPEAKER_01"]
+
+
+def test_distributions_are_of_pitch_rate_and_labels(report: Page) -> None:
+    titles = [text.split("Median")[0] for text in report.texts(".charts figcaption")]
+    assert titles[2:4] == ["Pitch, median of each", "Syllables a second of speech"]
+    assert report.texts(".charts .midtext")[2:4] == ["median 160 Hz", "median 4.0 /s"]
+    assert report.texts(".charts figure:nth-last-child(2) dt") == ["joy"]
+    assert report.texts(".charts figure:last-child figcaption")[0].startswith("Sentiment of recordings")
+
+
+def test_methods_name_what_was_used_and_cite_it(report: Page) -> None:
+    from media.report import methods
+
+    assert (
+        "Words and their times in 3 recordings were found by pocketsphinx en-us" in report.texts("#prose")[0]
+    )
+    stages = {
+        "features": {"features": "mfcc,pitch", "hop_ms": 10.0, "sample_rate": 16000, "n_mfcc": 20,
+                     "pitch_engine": "ours", "f0_min_hz": 60.0, "f0_max_hz": 600.0},
+        "emotion": {"model": MODEL, "revision": "58b6c5b"},
+        "sentiment": {"model": "vaderSentiment", "revision": "3.3.2"},
+        "phonemize": {"backend": "espeak", "espeak": "1.52.0"},
+        "embed": {"model": "facebook/hubert-base-ls960", "revision": "dba3bb0", "layer": 9},
+    }  # fmt: skip
+    facts = {"noun": "records", "records": 3, "audio_s": 9.0, "speech_s": None, "words": 5, "no_speech": 0,
+             "truncated": 0, "vad": {}, "asr": [], "failures": {}, "scores": [], "versions": {}, "units": 0,
+             "encode": {}, "sts": {}, "runs": [], "varied": [], "config": {}, "generated": [],
+             "transcribers": {"whisperx large-v3 f0fe81560": 1}, "stages": stages}  # fmt: skip
+    said = methods.paragraph(facts)
+    wanted = (
+        "in 1 record were found by whisperx large-v3",
+        "Frames every 10 ms of the audio at 16 kHz hold 20 mel-frequency cepstral coefficients, pitch by",
+        "AMELA's own tracker (60 to 600 Hz)",
+        f"28 emotions of GoEmotions by {MODEL}",
+        "a lexicon, VADER (revision 3.3.2)",
+        "phonemized by espeak-ng 1.52.0",
+        "layer 9",
+    )
+    for part in wanted:
+        assert part in said
+    cited = " ".join(work.text for work in methods.references(facts))
+    assert all(name in cited for name in ("WhisperX", "GoEmotions", "VADER", "Phonemizer"))
 
 
 @EVERY_SCREEN

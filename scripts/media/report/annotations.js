@@ -50,11 +50,7 @@ function curvesOf(item) {
   return { node, line, move: (at) => shows.forEach((show) => show(at)) };
 }
 
-/** Bars from 0 to 1 with their names, the first the strongest. */
-function bars(title, by, rows) {
-  const cells = rows.flatMap(([name, share]) => [make("dt", {}, name), make("dd", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${100 * Math.min(1, Math.max(0, share))}%` })), make("dd", { class: "num" }, share.toFixed(2))]);
-  return make("section", { class: "bars" }, make("h4", {}, title, make("small", {}, by)), make("dl", {}, ...cells));
-}
+const tags = (title, by, rows) => make("section", { class: "tags" }, make("h4", {}, title, make("small", {}, by)), barList(rows));
 
 function similarList(similar) {
   const items = similar.map(([name, score, row]) => {
@@ -70,8 +66,8 @@ function similarList(similar) {
 function findings(item) {
   const { ipa, emotion, sentiment, similar } = item.example || {};
   const parts = [];
-  if (emotion) parts.push(bars(`Emotion: ${emotion.label}`, emotion.by, emotion.bars));
-  if (sentiment) parts.push(bars(`Sentiment: ${sentiment.label}`, sentiment.by, sentiment.bars));
+  if (emotion) parts.push(tags(`Emotion: ${emotion.label}`, emotion.by, emotion.bars));
+  if (sentiment) parts.push(tags(`Sentiment: ${sentiment.label}`, sentiment.by, sentiment.bars));
   if (similar && similar.length) parts.push(similarList(similar));
   const phonemes = ipa ? make("p", { class: "ipa" }, make("small", {}, `IPA${ipa.lang ? ` (${ipa.lang})` : ""}`), " ", make("span", { lang: "und-fonipa" }, ipa.text)) : null;
   return parts.length || phonemes ? make("div", { class: "findings" }, phonemes, parts.length ? make("div", { class: "grid" }, ...parts) : null) : null;

@@ -27,7 +27,10 @@ class Corpus:
         self.made: dict[str, str] = {}  # the first file of each kind that stages made
         self.speech_s: float | None = None
         self.durations, self.ratios, self.wers = array("d"), array("d"), array("d")
+        self.prosody = {"f0_median_hz": array("d"), "rate_syl_s": array("d")}
+        self.labels: dict[str, Counter[str]] = {"emotion": Counter(), "sentiment": Counter()}
         self.asr: Counter[str] = Counter()
+        self.transcribers: Counter[str] = Counter()
         self.settings: dict[str, dict[str, Any]] = {}
         self.rows: list[dict[str, Any]] = []
         self.lines: list[int] = []  # of the rows, in the manifest
@@ -59,6 +62,7 @@ class Corpus:
                 self.made.setdefault(name, record[name])
         self.words += len(str(record.get(self.field) or "").split())
         self._count_settings(record.get(asr_field(self.field)), speech)
+        self._count_annotations(record)
         if in_table:
             self.rows.append(table_row(record, self.field, score, error))
             self.lines.append(line)
@@ -72,6 +76,17 @@ class Corpus:
             name = repr(settings)
             self.asr[name] += 1
             self.settings[name] = settings
+
+    def _count_annotations(self, record: dict[str, Any]) -> None:
+        for name, values in self.prosody.items():
+            if isinstance(record.get(name), (int, float)):
+                values.append(record[name])
+        for name, counts in self.labels.items():
+            tag = record.get(name)
+            if isinstance(tag, dict) and tag.get("label"):
+                counts[str(tag["label"])] += 1
+        if record.get("whisperx_model"):
+            self.transcribers[str(record["whisperx_model"])] += 1
 
 
 def length_s(parts: list[dict[str, float]]) -> float:

@@ -35,7 +35,7 @@ function lanesOf(item, units) {
   const [low, high] = item.example ? ["1.6rem", "2.1rem"] : ["2.2rem", "2.4rem"];
   return [
     units && { title: "Units", about: data.palette.note, height: "1.7rem", node: make("div", { class: "lane" }, units.strip.node) },
-    { title: "Speech", height: low, node: speech },
+    item.row.s && { title: "Speech", height: low, node: speech },
     item.turns.length && { title: "Speaker", about: "Who speaks, as transcribe.py found it", height: "1.7rem", node: turns },
     { title: "Text", height: high, node: textLane(item, item.text) },
     item.heard.length && { title: "Words", about: "The words of transcribe.py, coloured by speaker", height: "2.1rem", node: textLane(item, item.heard) },

@@ -96,7 +96,7 @@ function listPicks() {
   for (const example of data.examples) {
     const row = data.rows[example.row];
     const button = make("button", { type: "button" }, make("span", {}, row.n.split("/").pop()),
-      make("small", {}, [example.why, span(row.d), row.w === undefined ? "" : `WER ${percent(row.w, 1)}`].filter(Boolean).join(" · ")));
+      make("small", {}, [example.why, span(row.d), row.o === undefined ? "" : `at ${clock(row.o, 1)}`, row.w === undefined ? "" : `WER ${percent(row.w, 1)}`].filter(Boolean).join(" · ")));
     button.addEventListener("click", () => open(row, example));
     picks.push({ button, example, row });
     byId("picks").append(make("li", {}, button));

@@ -150,9 +150,9 @@ def stage_of_demo(command: str) -> str:
     if name in ("encode", "sts", "train"):
         command = command.replace("--array=0-15", "--array=3" if name == "train" else "--array=0-1")
     if name == "submit":
-        babble = " babble " in command
+        long = re.search(" (babble|annotate) ", command)
         return command + (
-            " --dry-run" if babble else " --local --name workflow --asr-args '--backend pocketsphinx'"
+            " --dry-run" if long else " --local --name workflow --asr-args '--backend pocketsphinx'"
         )
     return f"{command} {SMALL.get(name, '')}"
 

@@ -10,11 +10,13 @@ from amela.workflow import Step
 SEGMENTS = "{segments}"
 
 
-def _stage(name: str, stage: str, after_any: tuple[str, ...] = ()) -> tuple[Step, Step]:
+def _stage(
+    name: str, stage: str, after_any: tuple[str, ...] = (), arguments: str = SEGMENTS
+) -> tuple[Step, Step]:
     """Return the array of a stage on the segments, and the merge of its results."""
     merge = f"--manifest {SEGMENTS} --stage {stage}"
     return (
-        Step(name, SEGMENTS, ("explode",), after_any, stage=stage, manifest=SEGMENTS),
+        Step(name, arguments, ("explode",), after_any, stage=stage, manifest=SEGMENTS),
         Step(f"merge.{name}", merge, after_any=(name,), merges=stage, manifest=SEGMENTS),
     )
 
@@ -34,7 +36,7 @@ ANNOTATE = (
         after_ok=("merge.transcribe",),
         makes=SEGMENTS,
     ),
-    *_stage("phonemize", "phonemize"),
+    *_stage("phonemize", "phonemize", arguments=f"{SEGMENTS} {{text_flag}}"),
     *_stage("features", "features", after_any=("merge.phonemize",)),  # phones a second
     *_stage("emotion", "{emotion}"),
     *_stage("embed", "embed"),
@@ -77,10 +79,15 @@ def annotate_steps(skip: Sequence[str], from_folder: bool) -> tuple[Step, ...]:
 
 def annotate_places(steps: Sequence[Step], stem: str, manifest: str, sentiment: bool) -> dict[str, str]:
     """Return what stands in these steps' arguments besides the manifest's own."""
-    exploded = any(step.name == "explode" for step in steps)
-    segments = f"{stem}_segments.json" if exploded else manifest
-    name = os.path.basename(segments).removesuffix(".json")
-    return {"segments": segments, "segments_name": name, "emotion": "sentiment" if sentiment else "emotion"}
+    names = {step.name for step in steps}
+    segments = f"{stem}_segments.json" if "explode" in names else manifest
+    whole = "transcribe" in names and "explode" not in names
+    return {
+        "segments": segments,
+        "segments_name": os.path.basename(segments).removesuffix(".json"),
+        "emotion": "sentiment" if sentiment else "emotion",
+        "text_flag": "--text-field=whisperx_text" if whole else "",
+    }
 
 
 def without(steps: Sequence[Step], names: Sequence[str]) -> tuple[Step, ...]:

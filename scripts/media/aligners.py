@@ -1,4 +1,4 @@
-"""Words with times and scores by forced alignment (whisperx.alignment), one aligner a language, kept in memory."""
+"""Words with times and scores by forced alignment (whisperx.alignment); an aligner a language, kept."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Aligner:
         name = self._name_of(lang)
         known = {**alignment.DEFAULT_ALIGN_MODELS_TORCH, **alignment.DEFAULT_ALIGN_MODELS_HF}
         if name is None or (not name and lang not in known):
-            self._say_once(f"no aligner for language {lang}: its segments stay without words (aligned: false)")
+            self._say_once(
+                f"no aligner for language {lang}: its segments stay without words (aligned: false)"
+            )
             return None
         try:
             return alignment.load_align_model(

@@ -1,9 +1,9 @@
-"""From records to segments with words and speakers: read, find speech, recognise, align, tell speakers apart.
+"""From records to segments with words and speakers: read, find speech, recognise, align, tell who speaks.
 
-Inside, segments are WhisperX's: `text`, `start`, `end` and `words` (`word`, `start`, `end`, `score`), times in
-seconds from the start of the record. A recogniser has `detect(samples) → language code` and
-`recognise(clips, language) →` a list of segments a clip, whose times, from the start of the clip, may be missing
-where it is one segment.
+Inside, segments are WhisperX's: `text`, `start`, `end` and `words` (`word`, `start`, `end`, `score`), times
+in seconds from the start of the record. A recogniser has `detect(samples) → language code` and
+`recognise(clips, language) →` a list of segments a clip, whose times, from the start of the clip, may be
+missing where it is one segment.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Heard:
 
 @dataclass
 class WordTranscriber:
-    """A recogniser with all that it needs to take whole records; `align` and `assign_speakers` may be None."""
+    """A recogniser with all that it needs for whole records; `align`, `assign_speakers` may be None."""
 
     find_pieces: FindPieces
     recogniser: Any
@@ -74,7 +74,9 @@ class WordTranscriber:
         for record, one in zip(records, heard):
             _guarded(one, lambda: self._prepare(record, one))  # noqa: B023 (called at once)
         for lang in sorted({one.lang for one in heard if one.pieces and one.lang and not one.error}):
-            places = [(one, piece) for one in heard if one.lang == lang and not one.error for piece in one.pieces]
+            places = [
+                (one, piece) for one in heard if one.lang == lang and not one.error for piece in one.pieces
+            ]
             clips = [_clip(one.samples, piece) for one, piece in places]
             for (one, piece), segments in zip(places, self.recogniser.recognise(clips, lang)):
                 one.segments += [_in_record(segment, piece) for segment in segments]
@@ -147,7 +149,7 @@ def _clip(samples: np.ndarray, piece: cutting.Piece) -> np.ndarray:
 
 
 def _in_record(segment: Segment, piece: cutting.Piece) -> Segment:
-    """A segment of a clip in the times of its record. One without times is its words', else its piece's speech."""
+    """A segment of a clip in the times of its record; without times of its own: its words', its piece's."""
     if segment.get("words"):
         start_s = piece.start_s + segment["words"][0]["start"]
         end_s = piece.start_s + segment["words"][-1]["end"]
@@ -191,7 +193,10 @@ def _times(item: dict[str, Any], duration_s: float) -> dict[str, float]:
     if not (_is_number(item.get("start")) and _is_number(item.get("end"))):
         return {}
     start_s = min(max(0.0, float(item["start"])), duration_s)
-    return {"start_s": round(start_s, 3), "end_s": round(max(start_s, min(float(item["end"]), duration_s)), 3)}
+    return {
+        "start_s": round(start_s, 3),
+        "end_s": round(max(start_s, min(float(item["end"]), duration_s)), 3),
+    }
 
 
 def _is_number(value: Any) -> bool:

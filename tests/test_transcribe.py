@@ -1,4 +1,4 @@
-"""transcribe.py without Whisper: the embedded recogniser, audio and text as input, clips, the flags of others."""
+"""transcribe.py without Whisper: the embedded recogniser, audio and text as input, clips, others' flags."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def spoken(tmp_path_factory):
 
 def test_a_folder_becomes_a_manifest_with_words_and_clips(spoken, tmp_path):
     """As Nymph is called: INPUT OUTPUT_DIR, its flags too; given again, nothing is left to do."""
-    words = [spoken, "out", "--backend", "pocketsphinx", "--clips", "--tmp_dir", "tmp", "--sample_rate", 8000,
-             "--no_diarize", "--device", "cpu", "--sentiment_model", "x/y", "--max-error-rate", 0.5]  # fmt: skip
+    words = [spoken, "out", "--backend", "pocketsphinx", "--clips", "--tmp_dir", "t", "--sample_rate", 8000,
+             "--no_diarize", "--device", "cpu", "--sentiment_model", "x/y",
+             "--max-error-rate", 0.5]  # fmt: skip
     said = transcribe(*words, cwd=tmp_path)
     assert "--tmp-dir: not needed" in said
     assert "type: python scripts/tag_emotion.py out/talks.json --model x/y" in said
@@ -90,7 +91,8 @@ def test_clips_are_cut_where_the_manifest_was_transcribed_before(spoken, tmp_pat
     made = str(tmp_path / "output/m_clips" / str(spoken).lstrip("/") / "fox_400-1000.wav")
     assert clip == {
         "audio_filepath": made, "duration": 0.6, "lang": "de", "id": "f_0000400-0001000", "parent": "f",
-        "text": "fox 7", "speaker": "A", "parent_filepath": record["audio_filepath"], "start_s": 0.4, "end_s": 1.0,
+        "text": "fox 7", "speaker": "A", "parent_filepath": record["audio_filepath"],
+        "start_s": 0.4, "end_s": 1.0,
         "words": [{"word": "fox", "start_s": 0.1, "end_s": 0.5}, {"word": "7"}],
     }  # fmt: skip
     write(tmp_path / "m_clips.json", [{**clip, "emotion": {"label": "joy"}}])
@@ -162,7 +164,7 @@ def test_lines_are_utterances_unless_they_are_running_text(text, expected, tmp_p
         (["a.doc"], "found another kind of file"),
         (["nothing/"], "found neither audio nor text"),
         (["m.json"], "whisperx is not in this environment"),
-        (["m.json", "--backend", "pocketsphinx", "--whisper-model", "medium"], "English model of its package only"),
+        (["m.json", "--backend", "pocketsphinx", "--whisper-model", "medium"], "its package only"),
         (["m.json", "--backend", "pocketsphinx", "--vad", "pyannote"], "no pyannote; leave it out"),
         (["m.json", "--backend", "pocketsphinx", "--language", "kl"], "'kl' is none of Whisper's"),
         (["m.json", "--min-speakers", "0"], "not at least 1"),
@@ -198,7 +200,7 @@ class Echo:
 
 
 def test_records_of_one_language_are_recognised_together(tmp_path):
-    """Their pieces fill one batch; an error of one record is its own, numbers are finite, words may lack times."""
+    """Their pieces fill one batch; an error is its record's own, numbers are finite, words may lack times."""
     levels = (0.1, 0.9, 0.1)
     records = [{"audio_filepath": str(write_wav(tmp_path / f"{n}.wav", np.full(2 * RATE, level)))}
                for n, level in enumerate(levels)]  # fmt: skip
@@ -222,7 +224,8 @@ def test_records_of_one_language_are_recognised_together(tmp_path):
         "words": [{"word": "en", "start_s": 0.5, "end_s": 0.75}, {"word": "2.0"}],
     }  # fmt: skip
     assert [str(one).split(": ")[-1] for one in found if isinstance(one, Exception)] == [
-        "no such sound", "No such file or directory", "no audio_filepath in the record; wanted audio"]  # fmt: skip
+        "no such sound", "No such file or directory",
+        "no audio_filepath in the record; wanted audio"]  # fmt: skip
 
 
 def test_a_broken_gpu_is_no_error_of_a_record(tmp_path):

@@ -46,7 +46,7 @@ class Heard:
         segments = [_plain(segment, duration_s) for segment in self.segments]
         segments.sort(key=lambda segment: segment["start_s"])
         text = " ".join(segment["text"] for segment in segments)
-        return {"segments": segments, "text": text, "lang": self.lang}
+        return {"segments": segments, "text": text, "lang": self.lang if segments else None}
 
 
 @dataclass

@@ -148,12 +148,8 @@ def load(args: argparse.Namespace) -> Any:
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the new fields of each record, or the Exception that its audio or its transcription raised."""
     transcriber, name, clips, keeps_lang = model
-    try:
-        heard = transcriber.records(batch)
-    except EngineError as error:  # an aligner that is not here: so it is for every record of its language
-        raise CallError(str(error)) from error
     results: list[Any] = []
-    for record, found in zip(batch, heard):
+    for record, found in zip(batch, transcriber.records(batch)):
         if isinstance(found, Exception):
             results.append(found)
             continue

@@ -121,6 +121,8 @@ def load(
         source = _folder(choice.align_model, revisions["align_revision"]) if choice.align_model else ""
         offline = os.environ.get("HF_HUB_OFFLINE") == "1"
         transcriber.align = Aligner(source, device, offline, log).align
+        if choice.language not in (AUTO, TOLD):
+            transcriber.align([], None, choice.language)  # better to fail here than at each record
     if choice.diarize:
         from media import speakers
 

@@ -110,12 +110,9 @@ def _guarded(one: Heard, work: Callable[[], None]) -> None:
     try:
         work()
     except Exception as error:
-        if is_device_broken(error) or is_out_of_memory(error) or not isinstance(error, _OF_A_RECORD):
+        if is_device_broken(error) or is_out_of_memory(error):
             raise
         one.error = error
-
-
-_OF_A_RECORD = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 def _read(record: Record) -> Heard:
@@ -181,7 +178,7 @@ def _plain(segment: Segment, duration_s: float) -> Segment:
 
 def _plain_word(word: dict[str, Any], duration_s: float) -> dict[str, Any]:
     found: dict[str, Any] = {"word": word["word"], **_times(word, duration_s)}
-    if _is_number(word.get("score")):
+    if is_number(word.get("score")):
         found["score"] = round(float(word["score"]), 3)
     if word.get("speaker"):
         found["speaker"] = word["speaker"]
@@ -190,7 +187,7 @@ def _plain_word(word: dict[str, Any], duration_s: float) -> dict[str, Any]:
 
 def _times(item: dict[str, Any], duration_s: float) -> dict[str, float]:
     """`start_s` and `end_s` of what has both; words that could not be placed have none."""
-    if not (_is_number(item.get("start")) and _is_number(item.get("end"))):
+    if not (is_number(item.get("start")) and is_number(item.get("end"))):
         return {}
     start_s = min(max(0.0, float(item["start"])), duration_s)
     return {
@@ -199,5 +196,6 @@ def _times(item: dict[str, Any], duration_s: float) -> dict[str, float]:
     }
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value is there and finite."""
     return value is not None and math.isfinite(value)

@@ -175,20 +175,22 @@ def test_an_array_gives_what_one_process_gives(models, recordings, tmp_path, che
 
 
 def test_a_language_without_an_aligner_keeps_its_segments(models, recordings, tmp_path):
-    """A folder of aligners by language that has English only; and a language that Whisper does not know."""
+    """A folder of aligners by language that has English only; one that is none; an unknown language."""
     folder = tmp_path / "aligners"
     folder.mkdir()
     (folder / "en").symlink_to(models["aligner"])
-    records = [record_of(recordings["two"], id=lang, lang=lang) for lang in ("en-GB", "eo", "kl", "cy")]
+    (folder / "de").mkdir()  # nothing in it
+    records = [record_of(recordings["two"], id=lang, lang=lang) for lang in ("en-GB", "de", "kl", "cy")]
     manifest = write(tmp_path / "m.json", records)
     done = run(models, manifest, "--language", "manifest", "--align-model", folder, "--no-diarize",
                "--max-error-rate", 0.6)  # fmt: skip
-    english, esperanto, greenlandic, welsh = read(manifest)
+    english, german, greenlandic, welsh = read(manifest)
     assert english["lang"] == "en-GB"  # it is the record's own
     assert any(word["end_s"] > 0 for segment in english["whisperx"] for word in segment["words"])
     assert welsh["whisperx"]
     assert all(one["aligned"] is False and one["words"] == [] and one["text"] for one in welsh["whisperx"])
-    assert "whisperx" not in esperanto
+    assert "whisperx" not in german
+    assert "the aligner of language de" in done.stderr
     assert "whisperx" not in greenlandic
     assert "'kl' is none of Whisper's" in done.stderr
     assert done.stdout.count("no aligner for language cy") == 1
@@ -283,6 +285,9 @@ def test_a_model_that_is_none_says_what_was_wanted(models, recordings, tmp_path)
     wrong = run(models, manifest, "--compute-type", "float16", status=2).stderr
     assert "--compute-type of this device" in wrong
     assert "not in the cache" in run(models, manifest, "--model", "large-v3", status=2).stderr
+    nobody = run(models, manifest, "--align-model", "", "--no-diarize", "--language", "nl", status=2).stderr
+    assert "the aligner of language nl" in nobody
+    assert "wanted --align-model DIR" in nobody
     named = run(models, manifest, "--diarize-model", models["aligner"], status=2).stderr
     assert "config.yaml" in named
 

@@ -1,16 +1,18 @@
-"""Transcribe with words and speakers: adds `whisperx` (segments), `whisperx_text`, `lang` and `whisperx_model`.
+"""Transcribe with words and speakers: adds `whisperx` (segments), `whisperx_text`, `lang`, `whisperx_model`.
 
     sbatch --array=0-15 slurm/transcribe.slurm metadata/corpus.json
     python scripts/transcribe.py metadata/corpus.json --backend pocketsphinx      any CPU, no download
 
-A segment is {start_s, end_s, text, speaker?, aligned?, words: [{word, start_s?, end_s?, score?, speaker?}]}, times
-in seconds from the start of the record; `aligned: false` marks one whose words could not be placed in time.
-Backends: whisperx (Whisper by CTranslate2 in batches, forced alignment, pyannote's speakers), transformers (Whisper
-by its pipeline, then the same), pocketsphinx (the embedded default for demos and tests: US English, words with times,
-no speakers; its model is in the package, and it is no Whisper).
-INPUT may also be an audio file or a folder of audio, which becomes a manifest first, or a text file or a folder of
-text: one record a sentence then, with `id`, and nothing to transcribe. --clips cuts a WAV a segment and writes the
-manifest of those, <manifest>_clips.json; after an array give the command once more without --array.
+A segment is {start_s, end_s, text, speaker?, aligned?, words: [{word, start_s?, end_s?, score?, speaker?}]},
+times in seconds from the start of the record; `aligned: false` marks one whose words could not be placed in
+time. A `lang` that is there already stays (--overwrite replaces it). Backends: whisperx (Whisper by
+CTranslate2 in batches, forced alignment, pyannote's speakers), transformers (Whisper by its pipeline, then
+the same), pocketsphinx (for demos and tests: US English, words with times, no speakers; its model is in the
+package, and it is no Whisper).
+What is given may also be an audio file or a folder of audio, which becomes a manifest first, or a text file
+or a folder of text: one record a sentence then, with `id`, and nothing to transcribe. --clips cuts a WAV a
+segment and writes the manifest of those, <manifest>_clips.json; after an array give the command once more
+without --array.
 """
 
 from __future__ import annotations
@@ -51,29 +53,49 @@ def parse_args() -> argparse.Namespace:
     add_speed(
         "output_dir",
         nargs="?",
-        help="folder of the clips, and of the manifest made of audio or text (default: output/<manifest>_clips, metadata)",
+        help="folder of the clips, or of the manifest made of audio or text and what belongs to it (default: "
+        "output/<manifest>_clips, metadata)",
     )
     add("--backend", choices=list(word_backends.PACKAGES), default="whisperx", help="recogniser")
-    add("--model", "--whisper-model", dest="model", default=word_backends.WHISPER, help="large-v3, medium …, hub id or folder")
+    add(
+        "--model",
+        "--whisper-model",
+        dest="model",
+        default=word_backends.WHISPER,
+        help="large-v3, medium …, hub id or folder",
+    )
     add("--language", default="auto", metavar="LANG",
         help="code as en; auto: heard in each record; manifest: its field `lang`")  # fmt: skip
     add("--compute-type", default="default", metavar="T",
-        help="float16, int8, int8_float16, float32 … (default: float16 on a GPU, float32 on a CPU)")  # fmt: skip
+        help="float16, int8, float32 … (default: float16 on a GPU, float32 on a CPU)")  # fmt: skip
     add("--vad", choices=speech_pieces.VADS,
-        help="what finds speech; manifest: the field `speech` of vad.py (default: pyannote; for pocketsphinx the "
-        "field where there is one, else all is speech)")  # fmt: skip
+        help="what finds speech; manifest: the field `speech` of vad.py (default: pyannote; for pocketsphinx "
+        "that field where there is one, else all is speech)")  # fmt: skip
     add("--no-align", dest="align", action="store_false", help="no times of words")
     add("--align-model", default="", metavar="DIR",
-        help="one aligner, or a folder with one a language (aligners/en …) (default: WhisperX's own)")  # fmt: skip
+        help="an aligner, or a folder of one a language, DIR/en … (default: WhisperX's own)")  # fmt: skip
     add("--no-diarize", dest="diarize", action="store_false", help="no speakers")
     add("--diarize-model", default=speakers.MODEL, metavar="DIR", help="hub id or folder with config.yaml")
-    add("--min-speakers", type=positive, metavar="N", help="at least so many in a record (default: any number)")
-    add("--max-speakers", type=positive, metavar="N", help="at most so many in a record (default: any number)")
+    add(
+        "--min-speakers",
+        type=positive,
+        metavar="N",
+        help="at least so many in a record (default: any number)",
+    )
+    add(
+        "--max-speakers", type=positive, metavar="N", help="at most so many in a record (default: any number)"
+    )
     add_speed("--clips", action="store_true", help="cut a WAV a segment too, and write their manifest")
-    add_speed("--sample-rate", type=positive, metavar="HZ", help="of the clips (default: that of the recording)")
+    add_speed(
+        "--sample-rate", type=positive, metavar="HZ", help="of the clips (default: that of the recording)"
+    )
     add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed("--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same")
-    add_speed("--tmp-dir", metavar="DIR", help="not needed: nothing is written on the way (accepted as Nymph's)")
+    add_speed(
+        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
+    )
+    add_speed(
+        "--tmp-dir", metavar="DIR", help="not needed: nothing is written on the way (accepted as Nymph's)"
+    )
     add_speed("--sentiment-model", metavar="M", help="belongs to tag_emotion.py (accepted as Nymph's)")
     args = parser.parse_args()
     if args.output_dir and args.output_dir.isdigit() and is_kind(args.manifest, MANIFEST_SUFFIXES):
@@ -110,7 +132,7 @@ def resolve(args: argparse.Namespace) -> None:
 
 
 def load(args: argparse.Namespace) -> Any:
-    """Return the transcriber, what it is called in the records, and what cuts clips (or None)."""
+    """Return the transcriber, its name in the records, what cuts clips (or None), and if `lang` is kept."""
     threads = max(1, cpus() // args.workers)
     try:
         transcriber = word_backends.load(
@@ -119,22 +141,21 @@ def load(args: argparse.Namespace) -> Any:
     except EngineError as error:
         raise CallError(str(error)) from error
     name = f"{args.backend} {args.settings['model']} {args.settings['revision']}"
-    return transcriber, name, clips_of(args, FIELDS[0]) if args.clips and not args.only else None
+    clips = clips_of(args, FIELDS[0]) if args.clips and not args.only else None
+    return transcriber, name, clips, not (args.overwrite or args.field)
 
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the new fields of each record, or the Exception that its audio or its transcription raised."""
-    transcriber, name, clips = model
-    try:
-        heard = transcriber.records(batch)
-    except EngineError as error:  # an aligner that is not here: so it is for every record of its language
-        raise CallError(str(error)) from error
+    transcriber, name, clips, keeps_lang = model
     results: list[Any] = []
-    for record, found in zip(batch, heard):
+    for record, found in zip(batch, transcriber.records(batch)):
         if isinstance(found, Exception):
             results.append(found)
             continue
         fields = dict(zip(FIELDS, (found["segments"], found["text"], found["lang"], name)))
+        if keeps_lang and record.get("lang"):
+            del fields["lang"]
         if clips is not None:
             clips.of({**record, **fields})
         results.append(fields)

@@ -134,6 +134,7 @@ VOICE = "--vocoder voice/generator.pt --device cpu"  # of the codebook's 20 unit
 SMALL = {  # what makes a command run in seconds and without a download, by its script
     "vad": "--engine silero",
     "asr": "--backend pocketsphinx",
+    "transcribe": "--backend pocketsphinx --limit 2",
     "encode": CODEBOOK,
     "sts": f"{CODEBOOK} {VOICE}",
     "train": "--num-epochs 1 --device cpu",
@@ -146,7 +147,7 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
 def stage_of_demo(command: str) -> str:
     """Return a command with the models that need no download; of a grid one point, of babbling the lines."""
     name = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm)", command)[1]
-    command = command.replace(" --max_new_tokens 256", "")
+    command = command.replace(" --max_new_tokens 256", "").replace(" --whisper_model medium", "")
     if name in ("encode", "sts", "train"):
         command = command.replace("--array=0-15", "--array=3" if name == "train" else "--array=0-1")
     if name == "submit":

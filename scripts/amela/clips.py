@@ -28,8 +28,8 @@ class Clips:
     def of(self, record: Record) -> list[Record]:
         """Return the records of a record's clips, all of which exist then.
 
-        Each has `id`, `parent`, `audio_filepath` (the clip), `duration`, the fields of its item with times from
-        the clip's start, and where it comes from: `parent_filepath`, `start_s`, `end_s` in that file.
+        Each has `id`, `parent`, `audio_filepath` (the clip), `duration`, the fields of its item with times
+        from the clip's start, and where it comes from: `parent_filepath`, `start_s`, `end_s` in that file.
         """
         found = []
         for piece in self.cutter.explode([(0, record)], self.field):
@@ -45,7 +45,7 @@ class Clips:
         return found
 
     def write_manifest(self, manifest: str, path: str) -> int:
-        """Write the manifest of all clips and return their number; fields that stages gave to them are kept."""
+        """Write the manifest of all clips, return their number; fields that stages gave to them are kept."""
         kept: dict[str, Record] = {}
         if os.path.exists(path):
             kept = {record_key(record): record for _, record in read_records(path)}

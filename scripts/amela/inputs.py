@@ -24,19 +24,22 @@ def is_kind(path: str, suffixes: tuple[str, ...]) -> bool:
 def check_input(path: str, script: str, audio: tuple[str, ...], text: tuple[str, ...]) -> None:
     """Raise CallError for what is neither manifest, audio, text nor folder, and for a source in an array."""
     if not os.path.exists(path):
-        raise CallError(f"{path}: no such file or folder; wanted a manifest (.json), audio, text (.txt) or a folder")
+        raise CallError(
+            f"{path}: no such file or folder; wanted a manifest (.json), audio, text (.txt) or a folder"
+        )
     if is_kind(path, MANIFEST_SUFFIXES):
         return
     if not os.path.isdir(path) and not is_kind(path, audio + text):
         raise CallError(
-            f"{path}: found another kind of file, wanted a manifest (.json), audio ({', '.join(audio)}), text "
-            f"({', '.join(text)}) or a folder of these"
+            f"{path}: found another kind of file, wanted a manifest (.json), audio ({', '.join(audio)}), "
+            f"text ({', '.join(text)}) or a folder of these"
         )
     if slurm.in_batch_job() and slurm.here().is_array:
         quoted = shlex.quote(path)
         raise CallError(
             f"{path}: each task of an array would list it; list it first: `python scripts/manifest_tools.py "
-            f"convert {quoted} metadata/NAME.json`, then `sbatch --array=0-15 slurm/{script}.slurm metadata/NAME.json`"
+            f"convert {quoted} metadata/NAME.json`, then `sbatch --array=0-15 slurm/{script}.slurm "
+            "metadata/NAME.json`"
         )
 
 
@@ -60,7 +63,10 @@ def list_audio(source: str, paths: list[str], manifest: str, probe: Callable[[st
                 f"{manifest}: there already, and not of {source} (its first record is {first or 'text'}); "
                 "wanted another OUTPUT_DIR, or that manifest itself as input"
             )
-        log(f"goes on with {manifest}; files that came to {source} since are not in it: remove it to list anew")
+        log(
+            f"goes on with {manifest}; files that came to {source} since are not in it: remove it to list "
+            "anew"
+        )
         return
     make_folder(os.path.dirname(manifest) or ".")
     count = write_manifest(manifest, (_with_duration(path, probe) for path in paths))
@@ -79,7 +85,7 @@ def sentence_records(
 ) -> Iterator[Record]:
     """Yield a record a sentence: `id`, `text`, `text_filepath`, `sentence` (from 0); no audio fields.
 
-    An id is the file's path below `root`, without ending, and the number. Files that are not UTF-8 go to `bad`.
+    An id is the file's path below `root`, without ending, and the number. What is not UTF-8 goes to `bad`.
     """
     folder = root if os.path.isdir(root) else os.path.dirname(root)
     for path in paths:

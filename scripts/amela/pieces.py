@@ -220,15 +220,19 @@ def _piece_id(record: Record, mark: str, names: set[str]) -> str:
 
 
 def _shift(value: Any, start_s: float, end_s: float) -> Any:
-    """A list of things with times, cut to start..end (s) and counted from start; anything else unchanged."""
-    if not isinstance(value, list) or not all(isinstance(item, dict) and "start_s" in item for item in value):
+    """A list of things with times, cut to start..end (s) and counted from start; anything else unchanged.
+
+    Things without times among them (words that could not be aligned) stay.
+    """
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return value
-    moved = [
-        {
-            **item,
-            "start_s": round(max(item["start_s"], start_s) - start_s, 3),
-            "end_s": round(min(item["end_s"], end_s) - start_s, 3),
-        }
-        for item in value
-    ]
-    return [item for item in moved if item["end_s"] > item["start_s"]]
+    moved = []
+    for item in value:
+        if "start_s" not in item:
+            moved.append(item)
+            continue
+        first_s, last_s = max(item["start_s"], start_s), min(item["end_s"], end_s)
+        if last_s > first_s:
+            times = {"start_s": round(first_s - start_s, 3), "end_s": round(last_s - start_s, 3)}
+            moved.append({**item, **times})
+    return moved

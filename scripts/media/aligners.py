@@ -1,15 +1,16 @@
-"""Words with times and scores by forced alignment (whisperx.alignment), one aligner a language, kept in memory."""
+"""Words with times and scores by forced alignment (whisperx.alignment); an aligner a language, kept."""
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable
 
 from media import sentences
 from media.errors import EngineError
 from media.transcribing import is_device_broken, is_out_of_memory
+from media.word_transcriber import is_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +29,15 @@ class Aligner:
     def __init__(self, source: str, device: str, offline: bool, log: Callable[[str], None] = print) -> None:
         self.source, self.device, self.offline, self.log = source, device, offline, log
         self._said: set[str] = set()
+        self._failed: dict[str, EngineError] = {}  # by language, as each try may take minutes
         self._model = lru_cache(maxsize=KEPT)(self._load)
         _split_sentences_offline(log)
 
     def align(self, segments: list[Segment], samples: np.ndarray, lang: str) -> list[Segment]:
         """Return the segments as sentences with `words`; one that cannot be aligned stays, `aligned` False.
 
-        samples: those of the whole record, float32, 16 kHz, shape (samples,).
+        samples: those of the whole record, float32, 16 kHz, shape (samples,). Raises EngineError where the
+        model of the language cannot be loaded.
         """
         model = self._model(lang)
         found: list[Segment] = []
@@ -54,17 +57,22 @@ class Aligner:
                 raise
             self._say_once(f"a segment was not aligned: {type(error).__name__}: {error}")
             return []
-        whole = all(one["words"] and _is_number(one["start"]) and _is_number(one["end"]) for one in said)
-        return said if whole else []
+        is_placed = all(one["words"] and is_number(one["start"]) and is_number(one["end"]) for one in said)
+        is_whole = _letters(one["text"] for one in said) == _letters([segment["text"]])
+        return said if is_placed and is_whole else []
 
     def _load(self, lang: str) -> tuple[Any, dict] | None:
         """The model of a language and its metadata; None where there is none for it."""
         from whisperx import alignment
 
+        if lang in self._failed:
+            raise self._failed[lang]
         name = self._name_of(lang)
         known = {**alignment.DEFAULT_ALIGN_MODELS_TORCH, **alignment.DEFAULT_ALIGN_MODELS_HF}
         if name is None or (not name and lang not in known):
-            self._say_once(f"no aligner for language {lang}: its segments stay without words (aligned: false)")
+            self._say_once(
+                f"no aligner for language {lang}: its segments stay without words (aligned: false)"
+            )
             return None
         try:
             return alignment.load_align_model(
@@ -73,11 +81,12 @@ class Aligner:
         except Exception as error:
             if is_out_of_memory(error) or is_device_broken(error):
                 raise
-            raise EngineError(
+            self._failed[lang] = EngineError(
                 f"the aligner of language {lang} ({name or known.get(lang)}) cannot be loaded: "
                 f"{type(error).__name__}: {error}; wanted --align-model DIR (one model, or a folder with a "
                 "folder a language, as aligners/en), or --no-align"
-            ) from error
+            )
+            raise self._failed[lang] from error
 
     def _name_of(self, lang: str) -> str | None:
         """What to load for a language: a folder or hub id, "" for WhisperX's choice, None for nothing."""
@@ -92,8 +101,9 @@ class Aligner:
             self.log(message)
 
 
-def _is_number(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+def _letters(texts: Iterable[str]) -> list[str]:
+    """All that is no blank, sorted: texts with the same of it lost nothing on the way."""
+    return sorted("".join("".join(text.split()) for text in texts))
 
 
 class _Sentences:

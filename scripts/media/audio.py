@@ -29,9 +29,7 @@ SHORTFALL_S = 0.1  # a file that decodes to less than its header promises, by mo
 STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: they mean "unknown"
 
 
-def scan_audio(
-    folder: str | os.PathLike[str], suffixes: tuple[str, ...] = AUDIO_SUFFIXES
-) -> list[str]:
+def scan_audio(folder: str | os.PathLike[str], suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[str]:
     """All audio files below `folder` as sorted absolute paths.
 
     Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of

@@ -8,8 +8,9 @@ from media.audio import load_mono, probe, record_window
 
 
 def write_clip(piece: dict[str, Any], file: IO[bytes], sample_rate_hz: int | None) -> None:
-    """Write the samples of a record (`audio_filepath`, `offset`, `duration`, `channel`) at a rate (Hz), its own
-    for None. All channels are averaged unless the record names one. Raises AudioError.
+    """Write the samples of a record (`audio_filepath`, `offset`, `duration`, `channel`) at a rate (Hz).
+
+    Without one, at the file's own. All channels are averaged unless the record names one. Raises AudioError.
     """
     import numpy as np
     import soundfile

@@ -22,7 +22,7 @@ def load(timestamps: bool) -> Callable[[list[np.ndarray]], list[dict[str, Any]]]
 
 
 class Recogniser:
-    """The same for media.word_transcriber: one segment a clip, with the times that the decoder gives its words."""
+    """The same for media.word_transcriber: one segment a clip, its words with the decoder's times."""
 
     def detect(self, _: np.ndarray) -> str:
         """Return its only language."""
@@ -34,7 +34,8 @@ class Recogniser:
         for clip in clips:
             heard = _recognise(clip, timestamps=True)
             words = [
-                {"word": word["word"], "start": word["start_s"], "end": word["end_s"]} for word in heard["words"]
+                {"word": word["word"], "start": word["start_s"], "end": word["end_s"]}
+                for word in heard["words"]
             ]
             found.append([{"text": heard["text"], "words": words}] if words else [])
         return found

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator
 
 TEXT_SUFFIXES = (".txt",)
-ABBREVIATIONS = set(  # English, German, French, Spanish: what stands before a name or an example
-    "mr mrs ms dr prof st jr sr vs etc e.g i.e cf fig no vol al approx capt col gen gov hon lt rev sgt dipl ing bzw "
-    "ca d.h z.b u.a usw nr bd hrsg vgl m mme mlle mm sra sres sr.a ud p.ej a.m p.m u.s u.k"
-    .split()
-)  # fmt: skip
+ABBREVIATIONS = """
+    mr mrs ms dr prof st jr sr vs etc e.g i.e cf fig no vol al approx capt col gen gov hon lt rev sgt a.m p.m
+    u.s u.k dipl ing bzw ca d.h z.b u.a usw nr bd hrsg vgl m mme mlle mm sra sres ud p.ej
+""".split()  # noqa: SIM905 (English, German, French, Spanish: what stands before a name or an example)
 # a stop with what closes it, then blanks; or a full-width stop, after which no blank stands
 _ENDS = re.compile(r"""([.!?…]+["'”’»)\]]*)\s+|([。！？]+["”’」』）]*)\s*""")
 _LAST_WORD = re.compile(r"(\S+)$")
@@ -51,7 +50,7 @@ def _ends_here(before: str, stop: str, following: str) -> bool:
 
 
 def sentences_of(path: str) -> Iterator[str]:
-    """Yield the sentences of a UTF-8 text file, holding one paragraph at a time; UnicodeDecodeError otherwise.
+    """Yield the sentences of a UTF-8 text file, a paragraph in memory at a time; else UnicodeDecodeError.
 
     Blank lines part paragraphs. The lines of a paragraph are one running text where it has stops and a line
     that ends without one; else (lists of utterances) each line is split by itself.

@@ -1,8 +1,7 @@
-"""Who speaks when, by a pyannote pipeline through whisperx.diarize; speakers are named within a record only."""
+"""Who speaks when, by a pyannote pipeline through whisperx.diarize; names hold within a record only."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Callable
 
 from media.errors import EngineError
@@ -15,23 +14,22 @@ MODEL = "pyannote/speaker-diarization-community-1"  # gated: its terms are accep
 Assign = Callable[["list[dict[str, Any]]", "np.ndarray"], None]
 
 
-def load(model: str, device: str, min_speakers: int | None, max_speakers: int | None) -> Assign:
+def load(folder: str, device: str, min_speakers: int | None, max_speakers: int | None) -> Assign:
     """Return a function that adds `speaker` to segments and words (with `start` and `end` in s) of a record.
 
     It is given the record's samples too (float32, 16 kHz, shape (samples,)). What no speaker's turn overlaps
-    gets none. `model` is a hub id or a local folder with config.yaml. Raises EngineError.
+    gets none. `folder` holds a pipeline's config.yaml. Raises EngineError for one that cannot be loaded.
     """
     from whisperx.diarize import DiarizationPipeline, assign_word_speakers
 
     try:
-        pipeline = DiarizationPipeline(os.path.expanduser(model), device=device)
-    except Exception as error:  # a gated model without a token is an AttributeError of None there
+        pipeline = DiarizationPipeline(folder, device=device)
+    except Exception as error:
         if is_out_of_memory(error) or is_device_broken(error):
             raise
         raise EngineError(
-            f"diarization by {model} cannot be loaded: {type(error).__name__}: {error}; wanted its terms "
-            f"accepted at huggingface.co/{MODEL} and `hf auth login`, or --diarize-model DIR (a clone with "
-            "config.yaml), or --no-diarize"
+            f"{folder}: cannot be loaded for diarization: {type(error).__name__}: {error}; wanted a "
+            f"folder with config.yaml and its models, such as a clone of {MODEL}, or --no-diarize"
         ) from error
 
     def assign(segments: list[dict[str, Any]], samples: np.ndarray) -> None:

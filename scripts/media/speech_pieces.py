@@ -1,5 +1,5 @@
-"""The pieces of a record, 30 s at most, that Whisper is given: by WhisperX's own voice activity model, by Silero,
-or by the speech that stands in the manifest.
+"""The pieces of a record, 30 s at most, that Whisper is given: by WhisperX's own voice activity model, by
+Silero, or by the speech that stands in the manifest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def load(vad: str, piece_s: float, device: str) -> FindPieces:
 
 
 def _by_pyannote(device: str) -> FindPieces:
-    """The model inside the wheel of whisperx, its binarisation and its merging: pieces as WhisperX makes them."""
+    """The model inside the wheel of whisperx and its merging: pieces as WhisperX makes them."""
     import torch
     from whisperx.vads import Pyannote
 

@@ -248,7 +248,7 @@ def seconds_or_0(record: Record) -> float:
     """The same, and 0 for a file that cannot be opened: reading it will say why."""
     try:
         return _seconds(record)
-    except audio.AudioError:
+    except (audio.AudioError, KeyError):
         return 0.0
 
 
@@ -278,7 +278,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_broken(error: BaseException) -> bool:
     """Tell whether every later call on this GPU fails too: the process must end, not the record."""
-    broken = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error) or "CUDA failed" in str(error)
+    broken = (
+        type(error).__name__ == "AcceleratorError"
+        or "CUDA error" in str(error)
+        or "CUDA failed" in str(error)
+    )
     return broken and not is_out_of_memory(error)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from typing import TYPE_CHECKING, Any
 
 from media.errors import EngineError
@@ -21,7 +20,6 @@ class Recogniser:
         """Load a folder that CTranslate2's converter made. Raises EngineError for one that it cannot load."""
         import whisperx
 
-        logging.getLogger("whisperx").setLevel(logging.ERROR)  # it warns of each record shorter than 30 s
         kind, _, index = device.partition(":")
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # pieces are found before: it need load no VAD

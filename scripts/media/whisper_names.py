@@ -1,4 +1,4 @@
-"""What Whisper models and languages are called: short names to repositories of the hub, and language codes."""
+"""What Whisper's models and languages are called: short names to repositories of the hub, and codes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ CTRANSLATE2_REPOS = {  # faster-whisper 1.2, utils.py; the others are Systran/fa
 }
 OPENAI_REPOS = {"large": "openai/whisper-large-v3", "turbo": "openai/whisper-large-v3-turbo"}
 # the languages of Whisper large-v3 (openai/whisper, tokenizer.py); earlier models lack yue
-LANGUAGES = (
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht "
-    "hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl "
-    "ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh yue"
-).split()
+LANGUAGES = """
+    af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht
+    hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl
+    ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh yue
+""".split()  # noqa: SIM905
 
 
 def repo_of(name: str, backend: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any, Callable
 
 from media import hub, speech_pieces, whisper_names
+from media.errors import EngineError
 from media.word_transcriber import AUTO, TOLD, WordTranscriber
 
 PACKAGES = {"whisperx": "whisperx", "transformers": "whisperx", "pocketsphinx": "pocketsphinx"}
@@ -75,15 +77,25 @@ class Choice:
         wrong += ["--vad pyannote"] if self.vad == "pyannote" else []
         if wrong:
             raise ValueError(
-                f"{wrong[0]}: pocketsphinx has the English model of its package only, and no pyannote; leave it "
-                "out, or take --backend whisperx"
+                f"{wrong[0]}: pocketsphinx has the English model of its package only, and no pyannote; leave "
+                "it out, or take --backend whisperx"
             )
         model, revision = pocketsphinx_asr.MODEL, pocketsphinx_asr.revision()
-        return {"backend": self.backend, "model": model, "revision": revision, "vad": self.vad or "speech, else all"}
+        return {
+            "backend": self.backend,
+            "model": model,
+            "revision": revision,
+            "vad": self.vad or "speech, else all",
+        }
 
 
 def load(
-    choice: Choice, revisions: dict[str, Any], device: str, batch_size: int, threads: int, log: Callable[[str], None]
+    choice: Choice,
+    revisions: dict[str, Any],
+    device: str,
+    batch_size: int,
+    threads: int,
+    log: Callable[[str], None],
 ) -> WordTranscriber:
     """Return the transcriber of a choice whose `settings()` are `revisions`. Raises EngineError.
 
@@ -94,29 +106,54 @@ def load(
 
         pieces = speech_pieces.load(choice.vad or "", POCKETSPHINX_PIECE_S, "cpu")
         return WordTranscriber(pieces, Embedded(), threads=threads)
+    _quieten()
     if device == "auto":
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     log(f"loading {choice.model} at {revisions['revision']} on {device}")
     find_pieces = speech_pieces.load(revisions["vad"], speech_pieces.PIECE_S, device)
-    recogniser = _whisper(choice, hub.folder_of(choice.model, revisions["revision"]), device, batch_size, threads)
+    recogniser = _whisper(choice, _folder(choice.model, revisions["revision"]), device, batch_size, threads)
     transcriber = WordTranscriber(find_pieces, recogniser, choice.language, threads=threads)
     if choice.align:
         from media.aligners import Aligner
 
+        source = _folder(choice.align_model, revisions["align_revision"]) if choice.align_model else ""
         offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-        source = choice.align_model
-        if source:
-            source = hub.folder_of(source, revisions["align_revision"])
         transcriber.align = Aligner(source, device, offline, log).align
+        if choice.language not in (AUTO, TOLD):
+            transcriber.align([], None, choice.language)  # better to fail here than at each record
     if choice.diarize:
         from media import speakers
 
-        transcriber.assign_speakers = speakers.load(
-            choice.diarize_model, device, choice.min_speakers, choice.max_speakers
-        )
+        folder = _folder(choice.diarize_model, revisions["diarize_revision"])
+        transcriber.assign_speakers = speakers.load(folder, device, choice.min_speakers, choice.max_speakers)
     return transcriber
+
+
+def _folder(model: str, revision: str) -> str:
+    """The local folder of a model. Raises EngineError where the hub will not give it."""
+    try:
+        return hub.folder_of(model, revision)
+    except Exception as error:
+        raise EngineError(
+            f"{model}: not in the cache, and the hub does not give it ({type(error).__name__}); wanted `hf "
+            f"auth login` after its terms were accepted at huggingface.co/{model}, or a local folder"
+        ) from error
+
+
+def _quieten() -> None:
+    """Keep libraries from warning of what is as it should be, some of them once a record."""
+    import warnings
+
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torchcodec, which is for files: samples are given here
+        from whisperx import asr, diarize  # noqa: F401
+    for name in ("whisperx", "lightning.pytorch.utilities.migration.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _whisper(choice: Choice, folder: str, device: str, batch_size: int, threads: int) -> Any:
@@ -127,6 +164,6 @@ def _whisper(choice: Choice, folder: str, device: str, batch_size: int, threads:
     from media.whisper_pipeline import Recogniser as Pipeline
 
     usual = "float16" if device.startswith("cuda") else "float32"
-    return Pipeline(folder, device, usual if choice.compute_type == "default" else choice.compute_type, batch_size)
-
-
+    return Pipeline(
+        folder, device, usual if choice.compute_type == "default" else choice.compute_type, batch_size
+    )

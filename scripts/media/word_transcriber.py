@@ -1,9 +1,9 @@
-"""From records to segments with words and speakers: read, find speech, recognise, align, tell speakers apart.
+"""From records to segments with words and speakers: read, find speech, recognise, align, tell who speaks.
 
-Inside, segments are WhisperX's: `text`, `start`, `end` and `words` (`word`, `start`, `end`, `score`), times in
-seconds from the start of the record. A recogniser has `detect(samples) → language code` and
-`recognise(clips, language) →` a list of segments a clip, whose times, from the start of the clip, may be missing
-where it is one segment.
+Inside, segments are WhisperX's: `text`, `start`, `end` and `words` (`word`, `start`, `end`, `score`), times
+in seconds from the start of the record. A recogniser has `detect(samples) → language code` and
+`recognise(clips, language) →` a list of segments a clip, whose times, from the start of the clip, may be
+missing where it is one segment.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Heard:
         segments = [_plain(segment, duration_s) for segment in self.segments]
         segments.sort(key=lambda segment: segment["start_s"])
         text = " ".join(segment["text"] for segment in segments)
-        return {"segments": segments, "text": text, "lang": self.lang}
+        return {"segments": segments, "text": text, "lang": self.lang if segments else None}
 
 
 @dataclass
 class WordTranscriber:
-    """A recogniser with all that it needs to take whole records; `align` and `assign_speakers` may be None."""
+    """A recogniser with all that it needs for whole records; `align`, `assign_speakers` may be None."""
 
     find_pieces: FindPieces
     recogniser: Any
@@ -74,7 +74,9 @@ class WordTranscriber:
         for record, one in zip(records, heard):
             _guarded(one, lambda: self._prepare(record, one))  # noqa: B023 (called at once)
         for lang in sorted({one.lang for one in heard if one.pieces and one.lang and not one.error}):
-            places = [(one, piece) for one in heard if one.lang == lang and not one.error for piece in one.pieces]
+            places = [
+                (one, piece) for one in heard if one.lang == lang and not one.error for piece in one.pieces
+            ]
             clips = [_clip(one.samples, piece) for one, piece in places]
             for (one, piece), segments in zip(places, self.recogniser.recognise(clips, lang)):
                 one.segments += [_in_record(segment, piece) for segment in segments]
@@ -108,12 +110,9 @@ def _guarded(one: Heard, work: Callable[[], None]) -> None:
     try:
         work()
     except Exception as error:
-        if is_device_broken(error) or is_out_of_memory(error) or not isinstance(error, _OF_A_RECORD):
+        if is_device_broken(error) or is_out_of_memory(error):
             raise
         one.error = error
-
-
-_OF_A_RECORD = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 def _read(record: Record) -> Heard:
@@ -147,7 +146,7 @@ def _clip(samples: np.ndarray, piece: cutting.Piece) -> np.ndarray:
 
 
 def _in_record(segment: Segment, piece: cutting.Piece) -> Segment:
-    """A segment of a clip in the times of its record. One without times is its words', else its piece's speech."""
+    """A segment of a clip in the times of its record; without times of its own: its words', its piece's."""
     if segment.get("words"):
         start_s = piece.start_s + segment["words"][0]["start"]
         end_s = piece.start_s + segment["words"][-1]["end"]
@@ -179,7 +178,7 @@ def _plain(segment: Segment, duration_s: float) -> Segment:
 
 def _plain_word(word: dict[str, Any], duration_s: float) -> dict[str, Any]:
     found: dict[str, Any] = {"word": word["word"], **_times(word, duration_s)}
-    if _is_number(word.get("score")):
+    if is_number(word.get("score")):
         found["score"] = round(float(word["score"]), 3)
     if word.get("speaker"):
         found["speaker"] = word["speaker"]
@@ -188,11 +187,15 @@ def _plain_word(word: dict[str, Any], duration_s: float) -> dict[str, Any]:
 
 def _times(item: dict[str, Any], duration_s: float) -> dict[str, float]:
     """`start_s` and `end_s` of what has both; words that could not be placed have none."""
-    if not (_is_number(item.get("start")) and _is_number(item.get("end"))):
+    if not (is_number(item.get("start")) and is_number(item.get("end"))):
         return {}
     start_s = min(max(0.0, float(item["start"])), duration_s)
-    return {"start_s": round(start_s, 3), "end_s": round(max(start_s, min(float(item["end"]), duration_s)), 3)}
+    return {
+        "start_s": round(start_s, 3),
+        "end_s": round(max(start_s, min(float(item["end"]), duration_s)), 3),
+    }
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value is there and finite."""
     return value is not None and math.isfinite(value)

@@ -1,5 +1,5 @@
-"""Tiny random models in the file formats of the real ones: Whisper for transformers and CTranslate2, a wav2vec 2.0
-aligner, a pyannote diarization pipeline. Built in seconds, offline.
+"""Tiny random models in the file formats of the real ones: Whisper for transformers and CTranslate2, a
+wav2vec 2.0 aligner, a pyannote diarization pipeline. Built in seconds, offline.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ import io
 import json
 from pathlib import Path
 
-SENTENCES = ["the birch canoe slid on the smooth planks", "glue the sheet to the dark blue background", "0123456789"]
+SENTENCES = [
+    "the birch canoe slid on the smooth planks",
+    "glue the sheet to the dark blue background",
+    "0123456789",
+]
 TEXT_NUDGE, END_NUDGE, HEARING = 6.0, 8.5, 3.0  # words, and the end of the text, are likelier than the rest
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"
 
@@ -55,11 +59,12 @@ def build_whisper(folder: Path) -> Path:
     tokenizer, languages = _tokenizer(folder)
     ids = tokenizer.convert_tokens_to_ids
     config = WhisperConfig(
-        vocab_size=len(tokenizer), num_mel_bins=80, d_model=64, dropout=0.0, encoder_layers=2, decoder_layers=2,
+        vocab_size=len(tokenizer), num_mel_bins=80, d_model=64, encoder_layers=2, decoder_layers=2,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=128, decoder_ffn_dim=128,
         max_target_positions=448, decoder_start_token_id=ids("<|startoftranscript|>"),
-        pad_token_id=ids("<|endoftext|>"), bos_token_id=ids("<|endoftext|>"), eos_token_id=ids("<|endoftext|>"),
-        suppress_tokens=[], begin_suppress_tokens=[], init_std=0.2, tie_word_embeddings=False)  # fmt: skip
+        pad_token_id=ids("<|endoftext|>"), bos_token_id=ids("<|endoftext|>"),
+        eos_token_id=ids("<|endoftext|>"), suppress_tokens=[], begin_suppress_tokens=[],
+        init_std=0.2, tie_word_embeddings=False)  # fmt: skip
     torch.manual_seed(1)
     model = WhisperForConditionalGeneration(config).eval()
     tokens = {number: token for token, number in tokenizer.get_vocab().items()}
@@ -75,7 +80,8 @@ def build_whisper(folder: Path) -> Path:
         model.proj_out.weight[config.eos_token_id] += END_NUDGE * nudge
     model.generation_config = GenerationConfig(
         decoder_start_token_id=config.decoder_start_token_id, eos_token_id=config.eos_token_id,
-        pad_token_id=config.pad_token_id, bos_token_id=config.bos_token_id, max_length=48, is_multilingual=True,
+        pad_token_id=config.pad_token_id, bos_token_id=config.bos_token_id, max_length=48,
+        is_multilingual=True,
         lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in languages},
         task_to_id={"transcribe": ids("<|transcribe|>"), "translate": ids("<|translate|>")},
         no_timestamps_token_id=ids("<|notimestamps|>"), prev_sot_token_id=ids("<|startofprev|>"),
@@ -109,7 +115,9 @@ def build_aligner(folder: Path) -> Path:
     )
 
     folder.mkdir(parents=True)
-    vocabulary = {token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}
+    vocabulary = {
+        token: number for number, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])
+    }
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), pad_token="<pad>", word_delimiter_token="|")
     config = Wav2Vec2Config(
@@ -120,4 +128,48 @@ def build_aligner(folder: Path) -> Path:
     Wav2Vec2ForCTC(config).save_pretrained(folder)
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False, do_normalize=True)
     Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def build_diarizer(folder: Path) -> Path:
+    """A pyannote speaker-diarization pipeline: somebody always speaks, random embeddings say who."""
+    import numpy as np
+    import torch
+    import yaml
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.embedding import XVectorSincNet
+    from pyannote.audio.models.segmentation import PyanNet
+
+    torch.manual_seed(3)
+    segmenter = PyanNet(lstm={"hidden_size": 8, "num_layers": 1}, linear={"hidden_size": 8, "num_layers": 1})
+    segmenter.specifications = Specifications(
+        problem=Problem.MULTI_LABEL_CLASSIFICATION, resolution=Resolution.FRAME, duration=2.0,
+        classes=["speaker#1", "speaker#2"])  # fmt: skip
+    segmenter.build()
+    with torch.no_grad():
+        segmenter.classifier.weight.zero_()
+        segmenter.classifier.bias.copy_(torch.tensor([4.0, -4.0]))
+    embedder = XVectorSincNet(dimension=16)
+    embedder.specifications = Specifications(
+        problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=2.0,
+        classes=["a", "b"])  # fmt: skip
+    embedder.build()
+    for name, model in {"segmentation": segmenter, "embedding": embedder}.items():
+        (folder / name).mkdir(parents=True)
+        saved = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams),
+                 "pytorch-lightning_version": "2.6.6"}  # fmt: skip
+        model.on_save_checkpoint(saved)
+        torch.save(saved, folder / name / "pytorch_model.bin")
+    (folder / "plda").mkdir()
+    eye = np.eye(16)
+    np.savez(folder / "plda/xvec_transform.npz", mean1=np.zeros(16), mean2=np.zeros(16), lda=eye)
+    np.savez(folder / "plda/plda.npz", mu=np.zeros(16), tr=eye, psi=np.ones(16))
+    config = {
+        "pipeline": {"name": "pyannote.audio.pipelines.SpeakerDiarization", "params": {
+            "segmentation": "$model/segmentation", "embedding": "$model/embedding", "plda": "$model/plda",
+            "clustering": "AgglomerativeClustering"}},
+        "params": {"segmentation": {"threshold": 0.5, "min_duration_off": 0.0},
+                   "clustering": {"method": "centroid", "threshold": 0.7, "min_cluster_size": 1}},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder

@@ -4,7 +4,7 @@ A frame is a Hann window of three periods of the lowest pitch. Its power spectru
 voices are stronger than noise, goes back to an autocorrelation; divided by that of the window (Boersma 1993)
 its peaks stand at the period, and their height is the share of the frame that repeats. A parabola places the
 peak between lags. The path (networks/pitch_path.py) weighs height against leaps and changes of voicing. The
-window is symmetric, so a glide's value is that of the frame's centre; what it smooths is undone (`sharpened`).
+window is symmetric, so a glide's value is that of the frame's centre; what it smooths is undone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from networks.pitch_path import OCTAVE, best_path
+from networks.pitch_path import best_path
 
 LOW_HZ, HIGH_HZ = 60.0, 600.0  # from men's low notes to children
 EDGE = 1.03  # half a semitone beyond either end still counts
@@ -27,7 +27,8 @@ FULL_HZ, BAND_HZ = (
     3000.0,
 )  # full weight up to here, none from there on: noise has most of what lies above
 LAG_RATE_HZ = 16_000  # the autocorrelation is read at least this often
-CANDIDATES = 8  # peaks a frame that the path may choose from
+CANDIDATES = 8  # peaks a frame that the path may choose from,
+FAVOUR = 0.04  # the highest when each is this much lower an octave down: a perfect voice has more than 8
 PIECE = 1024  # frames at a time: bounded memory, and the same numbers however a stream was cut
 SHARPEN_S = 0.02  # to the frames that say how a contour bends
 
@@ -124,7 +125,7 @@ class PeakFinder:
         own = torch.fft.rfft(self.shape.double(), self.n_fft).abs().square()
         own = torch.fft.irfft(own, self.n_lags)[: self.last + 2]
         self.own = (own / own[0]).float()
-        self.favour = OCTAVE * torch.arange(self.first, self.last + 1).log2()
+        self.favour = FAVOUR * torch.arange(self.first, self.last + 1).log2()
 
     def spread_s(self) -> float:
         """Return the standard deviation in seconds of the weight that a frame's moments have on its pitch."""

@@ -1,8 +1,8 @@
 """Pitch by other people's trackers, on the same frames as ours: pyin, Praat, SwiftF0.
 
-pyin (Mauch & Dixon 2014) is librosa's. Praat's autocorrelation (Boersma 1993) comes with parselmouth, which is
-GPL-3.0-or-later and therefore optional. SwiftF0's network ships in its wheel; it hears 46.875 Hz and more, a
-frame every 16 ms.
+pyin (Mauch & Dixon 2014) is librosa's. Praat's autocorrelation (Boersma 1993) comes with parselmouth,
+which is GPL-3.0-or-later and therefore optional. SwiftF0's network ships in its wheel; it hears 46.875 Hz
+and more, a frame every 16 ms.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 A recording is decided in rows of frames with as much context on each side as a decision needs, all rows at
 once, so that those of a batch of recordings cost one loop. It is decided twice: the first path says where the
-voice lies around each row, and the second one pays a little to be far from there, which settles octaves that
-the frames alone leave open. The costs were set on the sounds of benchmarks/pitch.py; that way of weighing
-candidates is Talkin's (1995) and Boersma's (1993).
+voice lies around each row, and the second one pays a little for being far from there, which settles octaves
+that the frames alone leave open. Both pay for a lower octave, and more so where no candidate repeats well:
+noise makes periods of two and three cycles as good as one. The costs were set on the sounds of
+benchmarks/pitch.py; Talkin (1995) and Boersma (1993) weigh candidates this way.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from networks.pitch import Peaks
 
 # All in units of a peak's height, which is 1 for a sound that repeats exactly.
-OCTAVE = 0.04  # for being an octave lower
-LEAP, CHANGE = 1.0, 0.14  # an octave's leap, a change of voicing: in 10 ms
-UNVOICED = 0.4  # height that no pitch has, in loud frames
+OCTAVE, OCTAVE_IN_DOUBT = 0.01, 0.05  # for being an octave lower; and as much more in doubt
+DOUBT = 0.12  # of a frame does not repeat: octaves are in doubt
+LEAP, CHANGE = 1.0, 0.16  # an octave's leap, a change of voicing: in 10 ms
+UNVOICED = 0.38  # height that no pitch has, in loud frames
 LOUD_DB, QUIET_DB = 10.0, 30.0  # below the loudest frame near: still loud; surely no voice
 FAINT = 0.015  # more for no pitch a dB below LOUD_DB
-FREE, FAR, MOST = 0.6, 0.15, 0.06  # octaves from the voice that cost nothing, cost of each more, at most
+FREE, FAR, MOST = (
+    0.6,
+    0.3,
+    0.1,
+)  # octaves from the voice that cost nothing; cost of each more, at most, in doubt
 SURE = 0.7  # height of frames that say where the voice lies
 
 ROW, CONTEXT = 128, 64  # frames
@@ -37,8 +43,8 @@ def best_path(records: Sequence[Peaks], hop_s: float) -> list[tuple[np.ndarray, 
     """Return (f0_hz, voicing), float32 (frames,), of each recording; 0 Hz where unvoiced."""
     parts = [scores(peaks) for peaks in records]
     first = decide_all(parts, hop_s)
-    for (octaves, score), states in zip(parts, first):
-        score[:, :-1] -= far_from_voice(octaves, score, states)
+    for peaks, (octaves, score), states in zip(records, parts, first):
+        score[:, :-1] -= doubt(peaks) * far_from_voice(octaves, score, states)
     found = []
     for peaks, states in zip(records, decide_all(parts, hop_s)):
         sounds = peaks.power > SILENT
@@ -54,11 +60,17 @@ def scores(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
     """Return (octaves (frames, K) of candidates, score (frames, K + 1)); the last state is unvoiced."""
     there = peaks.hz > 0
     octaves = np.log2(np.where(there, peaks.hz, 1)).astype(np.float32)
-    voiced = np.where(there, peaks.height + OCTAVE * (octaves - 7.4), NEVER)  # 7.4: 170 Hz
+    lower = OCTAVE + OCTAVE_IN_DOUBT * doubt(peaks)
+    voiced = np.where(there, peaks.height + lower * (octaves - 7.4), NEVER)  # 7.4: 170 Hz
     level_db = 10 * np.log10(np.maximum(peaks.power, SILENT))
     below_db = running_max(level_db, NEAR) - level_db
     unvoiced = UNVOICED + FAINT * np.maximum(below_db - LOUD_DB, 0) + 0.5 * (below_db > QUIET_DB)
     return octaves, np.concatenate([voiced, unvoiced[:, None]], 1).astype(np.float32)
+
+
+def doubt(peaks: Peaks) -> np.ndarray:
+    """Return (frames, 1) how much the octave is in doubt: 0 where a frame repeats exactly, at most 1."""
+    return np.minimum((1 - peaks.height.max(1, keepdims=True)) / DOUBT, 1)
 
 
 def running_max(values: np.ndarray, reach: int) -> np.ndarray:
@@ -99,7 +111,7 @@ def decide_all(parts: list[tuple[np.ndarray, np.ndarray]], hop_s: float) -> list
 
 
 def cut(octaves: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (rows, frames, states) of ROW frames with CONTEXT on each side; beyond the ends is silence."""
+    """Return rows (rows, frames, states) of ROW frames with CONTEXT on each side; silence beyond the ends."""
     frames = len(score)
     count = -(-frames // ROW)
     pad = ((CONTEXT, count * ROW - frames + CONTEXT), (0, 0))
@@ -112,8 +124,8 @@ def cut(octaves: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
-    """Return the states (rows, ROW) of the best path through the middle of each row, of octaves (rows, frames,
-    K) and score (rows, frames, K + 1).
+    """Return the states (rows, ROW) of the best path through the middle of each row, of octaves (rows,
+    frames, K) and score (rows, frames, K + 1).
     """
     rows, frames, states = score.shape
     pace = 0.01 / hop_s

@@ -1,7 +1,7 @@
 """Cut long recordings and their transcripts into chunks that match.
 
     python scripts/chunk_audio.py metadata/corpus.json metadata/chunks.json --window-s 20 --overlap-s 5
-    python scripts/chunk_audio.py --audio_dir wavs --transcripts_dir texts --output_dir chunks
+    python scripts/chunk_audio.py --audio-dir wavs --transcripts-dir texts --output-dir chunks
 
 Of a manifest it makes a manifest of chunks: records with `offset` and `duration` in the same files, or with
 --clips files of their own. Of two folders, paired by the stem of names, it makes
@@ -30,7 +30,7 @@ from amela.log import error
 from amela.manifest import Record, record_key
 from amela.outputs import claim_folder, relative_target, write_output
 from amela.pairs import find_pairs
-from amela.pieces import Cutter
+from amela.pieces import Cutter, check_window
 from amela.tally import Tally, check_output, print_some, write_tallied
 
 AHEAD = 256  # recordings handed to the processes at a time
@@ -60,11 +60,7 @@ def parse_args() -> argparse.Namespace:
     folders = (args.audio_dir, args.transcripts_dir, args.output_dir)
     if all(folders) == bool(args.manifest and args.output) or any(folders) != all(folders):
         raise CallError("wanted MANIFEST OUTPUT, or --audio-dir, --transcripts-dir and --output-dir")
-    if not 0 <= args.overlap_s <= args.window_s / 2:
-        raise CallError(
-            f"found --window-s {args.window_s:g} --overlap-s {args.overlap_s:g}, wanted an overlap of at most "
-            "half of the window"
-        )
+    check_window(args.window_s, args.overlap_s)
     return args
 
 

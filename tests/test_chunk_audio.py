@@ -35,7 +35,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, length_s in (("long", LONG_S), ("short", 8.0), ("lone", 1.0), ("mute", 1.0)):
         write_wav(Path(f"wavs/{name}.wav"), noise.normal(0, 0.1, round(length_s * RATE_HZ)), RATE_HZ)
     Path("texts").mkdir()
-    texts = {"long": "\n".join(f"word{n:02d}" for n in range(94)), "short": "a b", "orphan": "c", "mute": " \n"}
+    texts = {
+        "long": "\n".join(f"word{n:02d}" for n in range(94)),
+        "short": "a b",
+        "orphan": "c",
+        "mute": " \n",
+    }
     for name, text in texts.items():
         Path(f"texts/{name}.txt").write_text(text)
     return tmp_path
@@ -61,7 +66,8 @@ def test_two_folders_become_two_folders_that_match(here: Path) -> None:
         assert words == [f"word{n:02d}" for n in range(2 * start_s, 2 * end_s)]  # half a second each
     records = read_manifest("chunks/chunks.json")
     assert [record.get("text_times") for record in records] == ["proportion"] * 3 + [None]
-    assert records[0]["parent"] == "long" and "offset" not in records[0]
+    assert records[0]["parent"] == "long"
+    assert "offset" not in records[0]
     assert all(Path(record["audio_filepath"]).exists() for record in records)
 
 
@@ -107,11 +113,15 @@ def test_words_of_a_transcript_go_where_they_were_said(here: Path) -> None:
     assert [chunk["whisperx_text"] for chunk in chunks] == ["one edge shared", "edge 42 shared", "late"]
     assert {chunk["text_times"] for chunk in chunks} == {"words"}
     assert [(chunk["offset"], chunk["duration"]) for chunk in chunks] == [(0, 20), (15, 20), (30, 17)]
-    assert "text" not in chunks[0] and chunks[0]["lang"] == "en"
+    assert "text" not in chunks[0]
+    assert chunks[0]["lang"] == "en"
 
 
 def test_segments_without_words_and_speech_narrow_the_guess(here: Path) -> None:
-    segments = [{"start_s": 2.0, "end_s": 4.0, "text": "early words"}, {"start_s": 40.0, "end_s": 44.0, "text": "end"}]
+    segments = [
+        {"start_s": 2.0, "end_s": 4.0, "text": "early words"},
+        {"start_s": 40.0, "end_s": 44.0, "text": "end"},
+    ]
     manifest_of(here, text="early words end", asr_segments=segments)
     assert [chunk["text"] for chunk in chunks_of()] == ["early words", "", "end"]
     manifest_of(here, text="aa bb cc dd", speech=[{"start_s": 1, "end_s": 3}, {"start_s": 41, "end_s": 43}])

@@ -55,8 +55,13 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def test_each_pair_has_all_its_frames(here: Path) -> None:
     said = run("--verbose")
-    for text in ("1 recordings without a transcript (texts): a6", "1 transcripts without a recording (wavs): orphan",
-                 "1 transcripts without a word, left out (texts): a5", "5 pairs of 7", "a3: "):  # fmt: skip
+    for text in (
+        "1 recordings without a transcript (texts): a6",
+        "1 transcripts without a recording (wavs): orphan",
+        "1 transcripts without a word, left out (texts): a5",
+        "5 pairs of 7",
+        "a3: ",
+    ):
         assert text in said
     found = tensors()
     assert list(found) == [f"a{number}" for number in range(5)]

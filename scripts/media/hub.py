@@ -4,9 +4,11 @@ offline.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
+from typing import Callable
 
 WHOLE_BYTES = (
     1 << 30
@@ -64,6 +66,20 @@ def revision_of(model: str, revision: str = "main") -> str:
     if not commit:
         raise ModelError(f"{model}: the hub names no commit for revision {revision}")
     return commit
+
+
+def pin(args: argparse.Namespace, fail: Callable[[str], Exception]) -> None:
+    """Pin `args.revision` of `args.model`, and let the settings name both; go offline first if asked to.
+
+    Raises what `fail` makes of the message where the model is not to be had.
+    """
+    if args.offline:
+        go_offline()
+    try:
+        args.revision = revision_of(args.model, args.revision)
+    except ModelError as error:
+        raise fail(str(error)) from error
+    args.settings.update(model=name_of(args.model), revision=args.revision)
 
 
 def folder_of(model: str, commit: str) -> str:

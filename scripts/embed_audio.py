@@ -23,7 +23,8 @@ from amela.manifest import record_key
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
 from amela.stage import run_shard
 
-PART_RECORDS = 64  # handed over at once, and so in one part
+PART_RECORDS = 64  # handed over at once, and so in one part, unless it grows beyond
+PART_BYTES = 128 * 2**20
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,30 +83,35 @@ def load(args: argparse.Namespace) -> Any:
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the fields of each record whose arrays are written, or the exception of its audio."""
-    from media.frames import store
-
     embedder, args = model
     name = args.settings["model"]
     notes = {"hop_s": embedder.hop_s, "model": name, "layer": str(args.layer or "all"), "pool": args.pool}
-    found: list[Any] = []
-    for record in batch:
+    results: list[Any] = []
+    waiting: list[Any] = []  # for one part, which must not outgrow the memory where recordings are long
+    for number, record in enumerate(batch, 1):
         embedding = embedder.of_record(record)
-        whole = (record_key(record), record, {"embedding": embedding}, notes)
-        found.append(embedding if isinstance(embedding, Exception) else whole)
-    if args.only:
-        return [
-            one
-            if isinstance(one, Exception)
-            else {"embedding_model": name, "shape": list(one[2]["embedding"].shape)}
-            for one in found
-        ]
-    sources = store(
-        found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
-    )
+        if not isinstance(embedding, Exception):
+            embedding = (record_key(record), record, {"embedding": embedding}, notes)
+        waiting.append(embedding)
+        held = sum(one[2]["embedding"].nbytes for one in waiting if not isinstance(one, Exception))
+        if held > PART_BYTES or number == len(batch):
+            results += write(waiting, args)
+            waiting = []
     return [
         one if isinstance(one, Exception) else {"embedding_filepath": one, "embedding_model": name}
-        for one in sources
+        for one in results
     ]
+
+
+def write(found: list[Any], args: argparse.Namespace) -> list[Any]:
+    """Write arrays and return their sources, with --only their shapes; exceptions pass through."""
+    from media.frames import store
+
+    if args.only:
+        return [one if isinstance(one, Exception) else str(one[2]["embedding"].shape) for one in found]
+    return store(
+        found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
+    )
 
 
 def main() -> int:

@@ -131,10 +131,10 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
         if isinstance(results[index], Exception):
             continue
         (text, name), (tag, long) = results[index], next(found)
-        english = is_english(record.get("lang"))
-        if not english and record["lang"] not in warned:
-            warned.add(record["lang"])
-            log(f"warning: lang {record['lang']!r}: the model reads English; flagged not_english")
+        english, lang = is_english(record.get("lang")), str(record.get("lang"))
+        if not english and lang not in warned:
+            warned.add(lang)
+            log(f"warning: lang {lang!r}: the model reads English; flagged not_english")
         flags = {"no_text": not text.strip(), "long_text": long, "not_english": not english}
         tag.update(text_field=name, flags=[flag for flag, is_so in flags.items() if is_so])
         results[index] = {("sentiment" if "engine" in tag else "emotion"): tag}

@@ -102,6 +102,31 @@ def test_frame_t_begins_at_t_times_the_hop(models: dict[str, Path]) -> None:
     assert np.array_equal(model.embed(lambda: [samples])[50:], model.embed(lambda: [samples[16_000:]]))
 
 
+def test_whisper_in_16_bits_hears_what_it_hears_in_32(models: dict[str, Path]) -> None:
+    """Its mel spectrum is that of the samples, not of rounded ones: mel bands of near silence would move."""
+    sound = 1e-3 * noise(32_000) + 0.5
+    exact, rounded = (
+        Embedder(str(models["whisper"]), None, "cpu", dtype, 30.0, "none", np.float32).embed(lambda: [sound])
+        for dtype in ("float32", "bfloat16")
+    )
+    assert np.abs(exact - rounded).mean() < 0.02
+
+
+def test_long_recordings_share_no_part(
+    here: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("corpus.json", models["wavlm"])
+    whole = arrays_of("corpus.json")
+    monkeypatch.setattr(embed_audio, "PART_BYTES", 3000)
+    run("corpus.json", models["wavlm"], "--fresh")
+    parts = {
+        record.get("embedding_filepath", "").partition("#")[0] for record in read_manifest("corpus.json")
+    }
+    assert len(parts) > 4
+    for one, other in zip(whole, arrays_of("corpus.json"), strict=True):
+        assert np.array_equal(one["embedding"], other["embedding"])
+
+
 def test_the_mean_is_that_of_the_frames(models: dict[str, Path]) -> None:
     samples = noise(40_000)
     frames = embedder(models["wavlm"], chunk_s=1.0).embed(lambda: [samples])

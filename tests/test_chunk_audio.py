@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +106,9 @@ def test_words_of_a_transcript_go_where_they_were_said(here: Path) -> None:
     """The middle decides; a number without a time of its own stays with the word before it."""
     words = [{"word": " one", "start_s": 0.5, "end_s": 1.0}, {"word": "edge", "start_s": 19.4, "end_s": 20.4},
              {"word": "42"}, {"word": "shared", "start_s": 16.0, "end_s": 17.0}]  # fmt: skip
-    late = [{"word": "late", "start_s": 46.0, "end_s": 47.4}]
+    late = [{"word": "late", "start_s": 46.5, "end_s": 47.8}]
     segments = [{"start_s": 0.5, "end_s": 21.0, "text": "…", "words": words},
-                {"start_s": 46, "end_s": 47.4, "text": "late", "words": late}]  # fmt: skip
+                {"start_s": 46, "end_s": 47.8, "text": "late", "words": late}]  # fmt: skip
     manifest_of(here, whisperx_text="one edge 42 shared late", whisperx=segments, text="not this", lang="en")
     chunks = chunks_of()
     assert [chunk["whisperx_text"] for chunk in chunks] == ["one edge shared", "edge 42 shared", "late"]
@@ -158,6 +159,21 @@ def test_clips_of_a_manifest_are_files_of_their_own(here: Path) -> None:
         length = round(chunk["duration"] * RATE_HZ)
         assert np.array_equal(samples, whole[start_s * RATE_HZ : start_s * RATE_HZ + length])
         assert "offset" not in chunk
+
+
+def test_pieces_that_overlap_are_held_one_at_a_time() -> None:
+    """An hour, 115 MB: each piece right, and little more than one of them in memory."""
+    from media.clips import Clip
+    from media.cutting import read_pieces
+
+    clips = [Clip(start_s, start_s + 20.0, "") for start_s in range(0, 3580, 15)]
+    blocks = (np.full(RATE_HZ, second, np.float32) for second in range(3600))
+    tracemalloc.start()
+    for clip, samples in zip(clips, read_pieces(blocks, clips, RATE_HZ)):
+        assert (len(samples), samples[0], samples[-1]) == (20 * RATE_HZ, clip.start_s, clip.start_s + 19)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
 
 
 def test_audio_without_a_text_is_cut_too(here: Path) -> None:

@@ -80,24 +80,26 @@ class Chunker:
 
     def chunks(self, line: int, record: Record) -> list[Record]:
         """Return the chunks of a record, the files of each written; the record itself where it is short."""
-        from media.texts import TextError, text_between, text_of
+        from media.texts import TEXT_FIELDS, cut_text, text_of
 
         if self.audio and record.get("duration") is None:
             from media.audio import probe
 
             record = {**record, "duration": probe(record["audio_filepath"]).duration_s}
         pieces = list(self._windows(line, record))
-        try:
+        text, field = "", ""  # of audio alone
+        if self.args.text_field or any(record.get(name) is not None for name in TEXT_FIELDS):
             text, field = text_of(record, self.args.text_field)
-        except TextError:  # audio alone: chunks without a text
-            text, field = "", ""
-        if text and len(pieces) > 1:
+        if field and len(pieces) > 1:
             words, measured = self._words(record, text, field)
-            for number, piece in enumerate(pieces):
-                start_s = piece["offset"] - (record.get("offset") or 0.0)
-                is_last = number == len(pieces) - 1  # takes what is said to end behind the recording, too
-                end_s = math.inf if is_last else start_s + piece["duration"]
-                piece[field] = text_between(words, start_s, end_s)
+            offset_s = record.get("offset") or 0.0
+            windows = [
+                (piece["offset"] - offset_s, piece["offset"] - offset_s + piece["duration"])
+                for piece in pieces
+            ]
+            windows[-1] = (windows[-1][0], math.inf)  # words may be said to end behind the recording
+            for piece, part in zip(pieces, cut_text(words, windows)):
+                piece[field] = part
                 piece["text_times"] = "words" if measured else "proportion"
         if self.audio:
             self._write(record, pieces, field)

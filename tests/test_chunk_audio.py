@@ -12,7 +12,7 @@ import soundfile
 
 import chunk_audio
 from arrays import Task, read_manifest
-from media.texts import TextError, Word, spread, text_between, timed_words
+from media.texts import TextError, Word, cut_text, spread, timed_words
 from speech import write_wav
 
 RATE_HZ = 8000
@@ -178,7 +178,23 @@ def test_pieces_that_overlap_are_held_one_at_a_time() -> None:
 
 def test_audio_without_a_text_is_cut_too(here: Path) -> None:
     manifest_of(here)
-    assert len(chunks_of()) == 3
+    assert ["text" in chunk for chunk in chunks_of()] == [False] * 3
+    manifest_of(here, text="")
+    assert [chunk["text"] for chunk in chunks_of()] == [""] * 3
+
+
+def test_a_text_that_is_none_is_an_error(here: Path) -> None:
+    record = manifest_of(here, text=["a"])
+    Path("corpus.json").write_text(
+        "".join(json.dumps(one) + "\n" for one in (record, {**record, "text": "a", "id": "b"}))
+    )
+    said = run("corpus.json", "chunks.json", status=3)
+    assert "found text \"['a']\", wanted a string" in said
+    assert len(read_manifest("chunks.json")) == 3
+    said = run("corpus.json", "chunks.json", "--text-field", "mine", "--overwrite", status=2)
+    assert "found no mine in the record" in said
+    manifest_of(here, text="a", asr_segments=[{"start_s": "x", "text": "a"}])
+    assert "wanted segments and words with times in s" in run("corpus.json", "x.json", status=2)
 
 
 def test_what_is_wrong_with_a_call_is_said(here: Path) -> None:
@@ -195,6 +211,6 @@ def test_spread_words_last_as_long_as_they_have_letters() -> None:
     words = list(spread(["a", "bbb", "cc"], [(1.0, 3.0), (10.0, 14.0)]))
     assert words == [Word(1.0, 2.0, "a"), Word(10.0, 12.0, "bbb"), Word(12.0, 14.0, "cc")]
     assert list(spread([], [(0, 1)])) == []
-    assert text_between(words, 0, 7) == "a"
+    assert cut_text(words, [(0, 7), (5, 12), (10, 17)]) == ["a", "bbb", "bbb cc"]
     with pytest.raises(TextError, match="wanted segments"):
         timed_words({"text": "a", "asr_segments": [{"text": "a"}]}, "text")

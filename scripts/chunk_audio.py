@@ -1,7 +1,7 @@
 """Cut long recordings and their transcripts into chunks that match.
 
     python scripts/chunk_audio.py metadata/corpus.json metadata/chunks.json --window-s 20 --overlap-s 5
-    python scripts/chunk_audio.py --audio_dir wavs --transcripts_dir texts --output_dir chunks
+    python scripts/chunk_audio.py --audio-dir wavs --transcripts-dir texts --output-dir chunks
 
 Of a manifest it makes a manifest of chunks: records with `offset` and `duration` in the same files, or with
 --clips files of their own. Of two folders, paired by the stem of names, it makes
@@ -30,7 +30,7 @@ from amela.log import error
 from amela.manifest import Record, record_key
 from amela.outputs import claim_folder, relative_target, write_output
 from amela.pairs import find_pairs
-from amela.pieces import Cutter
+from amela.pieces import Cutter, check_window
 from amela.tally import Tally, check_output, print_some, write_tallied
 
 AHEAD = 256  # recordings handed to the processes at a time
@@ -60,11 +60,7 @@ def parse_args() -> argparse.Namespace:
     folders = (args.audio_dir, args.transcripts_dir, args.output_dir)
     if all(folders) == bool(args.manifest and args.output) or any(folders) != all(folders):
         raise CallError("wanted MANIFEST OUTPUT, or --audio-dir, --transcripts-dir and --output-dir")
-    if not 0 <= args.overlap_s <= args.window_s / 2:
-        raise CallError(
-            f"found --window-s {args.window_s:g} --overlap-s {args.overlap_s:g}, wanted an overlap of at most "
-            "half of the window"
-        )
+    check_window(args.window_s, args.overlap_s)
     return args
 
 
@@ -84,24 +80,26 @@ class Chunker:
 
     def chunks(self, line: int, record: Record) -> list[Record]:
         """Return the chunks of a record, the files of each written; the record itself where it is short."""
-        from media.texts import TextError, text_between, text_of
+        from media.texts import TEXT_FIELDS, cut_text, text_of
 
         if self.audio and record.get("duration") is None:
             from media.audio import probe
 
             record = {**record, "duration": probe(record["audio_filepath"]).duration_s}
         pieces = list(self._windows(line, record))
-        try:
+        text, field = "", ""  # of audio alone
+        if self.args.text_field or any(record.get(name) is not None for name in TEXT_FIELDS):
             text, field = text_of(record, self.args.text_field)
-        except TextError:  # audio alone: chunks without a text
-            text, field = "", ""
-        if text and len(pieces) > 1:
+        if field and len(pieces) > 1:
             words, measured = self._words(record, text, field)
-            for number, piece in enumerate(pieces):
-                start_s = piece["offset"] - (record.get("offset") or 0.0)
-                is_last = number == len(pieces) - 1  # takes what is said to end behind the recording, too
-                end_s = math.inf if is_last else start_s + piece["duration"]
-                piece[field] = text_between(words, start_s, end_s)
+            offset_s = record.get("offset") or 0.0
+            windows = [
+                (piece["offset"] - offset_s, piece["offset"] - offset_s + piece["duration"])
+                for piece in pieces
+            ]
+            windows[-1] = (windows[-1][0], math.inf)  # words may be said to end behind the recording
+            for piece, part in zip(pieces, cut_text(words, windows)):
+                piece[field] = part
                 piece["text_times"] = "words" if measured else "proportion"
         if self.audio:
             self._write(record, pieces, field)

@@ -17,21 +17,24 @@ import argparse
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, seconds, stage_parser
+from amela.cli import add_hub_model, cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import record_key
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
 from amela.stage import run_shard
 
-PART_RECORDS = 64  # handed over at once, and so in one part
+PART_RECORDS = 64  # handed over at once, and so in one part, unless it grows beyond
+PART_BYTES = 128 * 2**20
 
 
 def parse_args() -> argparse.Namespace:
     """Return the arguments; `settings` names the model and pins its revision."""
+    from media import hub
+    from networks.catalogue import may_have_gpu
+
     parser = stage_parser(__doc__, batch_size=None, workers=None)
-    add, add_speed = parser.add_argument, parser.add_speed_argument
-    add("--model", default="facebook/wav2vec2-base-960h", help="hub id, folder, or fairseq file")
-    add("--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task")
+    add = parser.add_argument
+    add_hub_model(parser, "facebook/wav2vec2-base-960h", "hub id, folder, or fairseq file")
     add("--layer", type=positive, metavar="L", help="output of this layer, from 1 (default: of all)")
     add("--pool", choices=["none", "mean"], default="none", help="keep all frames, or their mean")
     add("--chunk-s", type=seconds, default=30.0, help="longer recordings are cut here, in seconds")
@@ -48,33 +51,14 @@ def parse_args() -> argparse.Namespace:
         help="parts of many records, or a file each",
     )
     add("--output", metavar="DIR", help="folder of the files (default: output/<dataset>_<model>_embeddings)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
     args = parser.parse_args()
-    resolve(args)
-    return args
-
-
-def resolve(args: argparse.Namespace) -> None:
-    """Pin the model's revision, and fill in what depends on the machine."""
-    from media import hub
-    from networks.catalogue import may_have_gpu
-
-    if args.offline:
-        hub.go_offline()
-    try:
-        args.revision = hub.revision_of(args.model, args.revision)
-    except hub.ModelError as error:
-        raise CallError(str(error)) from error
-    name = hub.name_of(args.model)
+    hub.pin(args, CallError)
     args.dataset = os.path.basename(args.manifest).removesuffix(".json")
-    folder = args.output or f"output/{args.dataset}_{os.path.basename(name)}_embeddings"
-    args.folder = os.path.abspath(folder)
-    args.settings.update(model=name, revision=args.revision)
+    name = os.path.basename(args.settings["model"])
+    args.folder = os.path.abspath(args.output or f"output/{args.dataset}_{name}_embeddings")
     args.batch_size = args.batch_size or (PART_RECORDS if args.format == "parquet" else 1)
     args.workers = args.workers or (1 if may_have_gpu(args.device) else cpus())
+    return args
 
 
 def load(args: argparse.Namespace) -> Any:
@@ -99,30 +83,35 @@ def load(args: argparse.Namespace) -> Any:
 
 def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     """Return the fields of each record whose arrays are written, or the exception of its audio."""
-    from media.frames import store
-
     embedder, args = model
     name = args.settings["model"]
-    notes = {"hop_s": embedder.hop_s, "model": name, "layer": args.layer, "pool": args.pool}
-    found: list[Any] = []
-    for record in batch:
+    notes = {"hop_s": embedder.hop_s, "model": name, "layer": str(args.layer or "all"), "pool": args.pool}
+    results: list[Any] = []
+    waiting: list[Any] = []  # for one part, which must not outgrow the memory where recordings are long
+    for number, record in enumerate(batch, 1):
         embedding = embedder.of_record(record)
-        whole = (record_key(record), record, {"embedding": embedding}, notes)
-        found.append(embedding if isinstance(embedding, Exception) else whole)
-    if args.only:
-        return [
-            one
-            if isinstance(one, Exception)
-            else {"embedding_model": name, "shape": list(one[2]["embedding"].shape)}
-            for one in found
-        ]
-    sources = store(
-        found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
-    )
+        if not isinstance(embedding, Exception):
+            embedding = (record_key(record), record, {"embedding": embedding}, notes)
+        waiting.append(embedding)
+        held = sum(one[2]["embedding"].nbytes for one in waiting if not isinstance(one, Exception))
+        if held > PART_BYTES or number == len(batch):
+            results += write(waiting, args)
+            waiting = []
     return [
         one if isinstance(one, Exception) else {"embedding_filepath": one, "embedding_model": name}
-        for one in sources
+        for one in results
     ]
+
+
+def write(found: list[Any], args: argparse.Namespace) -> list[Any]:
+    """Write arrays and return their sources, with --only their shapes; exceptions pass through."""
+    from media.frames import store
+
+    if args.only:
+        return [one if isinstance(one, Exception) else str(one[2]["embedding"].shape) for one in found]
+    return store(
+        found, args.folder, args.format, lambda record: relative_target(record, args.dataset), write_output
+    )
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
 """Embed recordings that have a transcript, paired by the stem of their names, into one file {stem: tensor}.
 
-    python scripts/embed_pairs.py --audio_dir wavs --transcripts_dir texts \\
-        --output_file embeddings/audio_embeddings.pt --verbose
-    sbatch slurm/embed_pairs.slurm --audio_dir wavs --transcripts_dir texts
+    python scripts/embed_pairs.py --audio-dir wavs --transcripts-dir texts --verbose
+    sbatch slurm/embed_pairs.slurm --audio-dir wavs --transcripts-dir texts
 
 The file is what `torch.load` reads as a dict: of each pair the frames (frames, width) float32 of the encoder,
 as embed_audio.py makes them, all frames and not the first alone. a.wav (or .flac, .mp3 …) belongs to a.txt,
@@ -19,7 +18,7 @@ import shutil
 from typing import Any
 
 from amela import slurm
-from amela.cli import cpus, positive, seconds, stage_parser
+from amela.cli import add_hub_model, cpus, positive, seconds, stage_parser
 from amela.errors import OK, CallError, run_main
 from amela.log import error, log
 from amela.manifest import Record, read_records, record_key, write_manifest
@@ -36,15 +35,16 @@ def parse_args() -> argparse.Namespace:
     add_speed("--transcripts-dir", required=True, metavar="DIR", help="folder of .txt files, UTF-8")
     add_speed("--output-file", default="embeddings/audio_embeddings.pt", metavar="FILE", help="where they go")
     add_speed("--verbose", action="store_true", help="print a line a recording")
-    add("--model", default="facebook/wav2vec2-base-960h", help="hub id, folder, or fairseq file")
-    add("--revision", default="main", help="branch, tag or commit of a hub model")
+    add_hub_model(parser, "facebook/wav2vec2-base-960h", "hub id, folder, or fairseq file")
     add("--layer", type=positive, metavar="L", help="output of this layer, from 1 (default: of all)")
     add("--chunk-s", type=seconds, default=30.0, help="longer recordings are cut here, in seconds")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
     args = parser.parse_args()
+    if slurm.in_batch_job() and slurm.here().is_array:
+        raise CallError(
+            "an array would list the folders once a task; wanted one task: sbatch without --array"
+        )
+    if not args.output_file.endswith(".pt"):
+        raise CallError(f"--output-file {args.output_file}: wanted a name that ends in .pt")
     resolve(args)
     return args
 
@@ -54,21 +54,9 @@ def resolve(args: argparse.Namespace) -> None:
     from media import hub
     from networks.catalogue import may_have_gpu
 
-    if slurm.in_batch_job() and slurm.here().is_array:
-        raise CallError(
-            "an array would list the folders once a task; wanted one task: sbatch without --array"
-        )
-    if not args.output_file.endswith(".pt"):
-        raise CallError(f"--output-file {args.output_file}: wanted a name that ends in .pt")
-    if args.offline:
-        hub.go_offline()
-    try:
-        args.revision = hub.revision_of(args.model, args.revision)
-    except hub.ModelError as exc:
-        raise CallError(str(exc)) from exc
-    name = hub.name_of(args.model)
-    args.settings.update(model=name, revision=args.revision)
-    args.made_by = f"{name}@{args.revision} layer {args.layer or 'all'} chunks {args.chunk_s:g} s"
+    hub.pin(args, CallError)
+    name = f"{args.settings['model']}@{args.revision}"
+    args.made_by = f"{name} layer {args.layer or 'all'} chunks {args.chunk_s:g} s"
     args.output_file = os.path.abspath(args.output_file)
     stem = args.output_file.removesuffix(".pt")
     args.manifest, args.parts = f"{stem}.json", f"{stem}.parts"

@@ -20,32 +20,26 @@ import importlib.util
 import sys
 from typing import Any, Callable
 
-from amela.cli import cpus, stage_parser
+from amela.cli import add_hub_model, cpus, stage_parser
 from amela.errors import CallError, run_main
 from amela.log import log
 from amela.stage import run_shard
 
-DEFAULT_MODEL = "roberta-base-go_emotions"
 GPU_RECORDS, CPU_RECORDS = 1024, 64  # handed over at once
 
 
 def parse_args() -> argparse.Namespace:
     """Return the arguments; `settings` names the model and pins its revision."""
     parser = stage_parser(__doc__, batch_size=None, workers=None)
-    add, add_speed = parser.add_argument, parser.add_speed_argument
+    add = parser.add_argument
     add(
         "--backend",
         choices=["transformers", "lexicon"],
         default="transformers",
-        help="model, or VADER's lexicon",
+        help="a model of the 28 emotions, or VADER's lexicon",
     )
-    add("--model", default=DEFAULT_MODEL, help="bare name, hub id or folder of a model of the 28 emotions")
-    add("--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task")
+    add_hub_model(parser, "roberta-base-go_emotions", "bare name, hub id or folder of a model of the 28")
     add("--text-field", metavar="FIELD", help="field with the text (default: whisperx_text, else text)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
     args = parser.parse_args()
     resolve(args)
     return args
@@ -64,16 +58,11 @@ def resolve(args: argparse.Namespace) -> None:
             "envs/.built/features/bin/python (made by `make env ENV=features`)"
         )
     if lexicon:
-        args.model, args.revision = emotions.LEXICON, importlib.metadata.version(emotions.LEXICON)
+        args.revision = importlib.metadata.version(emotions.LEXICON)
+        args.settings.update(model=emotions.LEXICON, revision=args.revision)
     else:
-        if args.offline:
-            hub.go_offline()
         args.model = emotions.hub_id(args.model)
-        try:
-            args.revision = hub.revision_of(args.model, args.revision)
-        except hub.ModelError as error:
-            raise CallError(str(error)) from error
-    args.settings.update(model=hub.name_of(args.model), revision=args.revision)
+        hub.pin(args, CallError)
     on_gpu = not lexicon and may_have_gpu(args.device)
     args.batch_size = args.batch_size or (GPU_RECORDS if on_gpu else CPU_RECORDS)
     args.workers = args.workers or (1 if on_gpu else cpus())
@@ -142,10 +131,10 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
         if isinstance(results[index], Exception):
             continue
         (text, name), (tag, long) = results[index], next(found)
-        english = is_english(record.get("lang"))
-        if not english and record["lang"] not in warned:
-            warned.add(record["lang"])
-            log(f"warning: lang {record['lang']!r}: the model reads English; flagged not_english")
+        english, lang = is_english(record.get("lang")), str(record.get("lang"))
+        if not english and lang not in warned:
+            warned.add(lang)
+            log(f"warning: lang {lang!r}: the model reads English; flagged not_english")
         flags = {"no_text": not text.strip(), "long_text": long, "not_english": not english}
         tag.update(text_field=name, flags=[flag for flag, is_so in flags.items() if is_so])
         results[index] = {("sentiment" if "engine" in tag else "emotion"): tag}

@@ -41,10 +41,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*flags: object, status: int = 0) -> str:
+def run(*flags: object, status: int = 0, model: list = MODEL) -> str:
     log = Path("log")
     log.unlink(missing_ok=True)
-    done = Task([*PAIRS, *MODEL, *flags], log=log, main=embed_pairs.main).wait()
+    done = Task([*PAIRS, *model, *flags], log=log, main=embed_pairs.main).wait()
     assert done == status, log.read_text()
     return log.read_text()
 
@@ -55,8 +55,13 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def test_each_pair_has_all_its_frames(here: Path) -> None:
     said = run("--verbose")
-    for text in ("1 recordings without a transcript (texts): a6", "1 transcripts without a recording (wavs): orphan",
-                 "1 transcripts without a word, left out (texts): a5", "5 pairs of 7", "a3: "):  # fmt: skip
+    for text in (
+        "1 recordings without a transcript (texts): a6",
+        "1 transcripts without a recording (wavs): orphan",
+        "1 transcripts without a word, left out (texts): a5",
+        "5 pairs of 7",
+        "a3: ",
+    ):
         assert text in said
     found = tensors()
     assert list(found) == [f"a{number}" for number in range(5)]
@@ -126,6 +131,9 @@ def test_a_lost_file_is_said(here: Path) -> None:
 
 def test_what_is_wrong_with_a_call_is_said(here: Path) -> None:
     assert "wanted a name that ends in .pt" in run("--output_file", "x.npz", status=2)
+    assert "give --layer" in run(
+        "--output_file", "x.pt", "--chunk-s", 20, "--fresh", status=2, model=MODEL[:2]
+    )
     assert "nowhere: no such folder" in run("--transcripts_dir", "nowhere", status=2)
     Path("empty").mkdir()
     assert "found no pair" in run("--transcripts_dir", "empty", status=2)

@@ -182,3 +182,17 @@ def stage_parser(
     add("--balance", choices=["duration"], help="deal the longest records first to the least loaded shard")
     add("--force", action="store_true", help="deal anew although tasks of another submission are running")
     return stage
+
+
+def add_hub_model(stage: Parser, model: str, what: str) -> None:
+    """Add the flags of a stage that runs a model of the hub: --model, --revision, --device, --offline."""
+    stage.add_argument("--model", default=model, help=what)
+    stage.add_argument(
+        "--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task"
+    )
+    stage.add_speed_argument(
+        "--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)"
+    )
+    stage.add_speed_argument(
+        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
+    )

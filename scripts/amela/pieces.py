@@ -49,6 +49,15 @@ class _Talk:
         return max(late)[1] if late else early
 
 
+def check_window(window_s: float, overlap_s: float) -> None:
+    """Raise CallError for windows that would not get on."""
+    if not 0 <= overlap_s <= window_s / 2 or window_s <= 0:
+        raise CallError(
+            f"found --window-s {window_s:g} --overlap-s {overlap_s:g}, wanted a window above 0 and an "
+            "overlap of at most half of it"
+        )
+
+
 class Cutter:
     """Makes pieces of records; `counts` what it did, and names of fields it `left` behind, for the report.
 

@@ -4,14 +4,17 @@ offline.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
+from typing import Callable
 
 WHOLE_BYTES = (
     1 << 30
 )  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
+OF_OTHERS = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*")  # the same weights for what nobody uses here
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
 
@@ -66,13 +69,27 @@ def revision_of(model: str, revision: str = "main") -> str:
     return commit
 
 
+def pin(args: argparse.Namespace, fail: Callable[[str], Exception]) -> None:
+    """Pin `args.revision` of `args.model`, and let the settings name both; go offline first if asked to.
+
+    Raises what `fail` makes of the message where the model is not to be had.
+    """
+    if args.offline:
+        go_offline()
+    try:
+        args.revision = revision_of(args.model, args.revision)
+    except ModelError as error:
+        raise fail(str(error)) from error
+    args.settings.update(model=name_of(args.model), revision=args.revision)
+
+
 def folder_of(model: str, commit: str) -> str:
     """Return the local folder of the model's files at this commit, fetched where needed and allowed."""
     if is_local(model):
         return os.path.expanduser(model)
     from huggingface_hub import snapshot_download
 
-    return snapshot_download(model, revision=commit)
+    return snapshot_download(model, revision=commit, ignore_patterns=OF_OTHERS)
 
 
 def nemo_file_of(model: str, commit: str) -> str:

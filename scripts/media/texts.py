@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from media.tiers import segments_field
@@ -106,6 +107,16 @@ def spread(words: list[str], spans: Iterable[tuple[float, float]]) -> Iterator[W
         yield Word(start_s + max(0.0, first_s - before_s), min(end_s, start_s + last_s - before_s), word)
 
 
-def text_between(words: Iterable[Word], start_s: float, end_s: float) -> str:
-    """Return the words whose middle lies in start..end (s), end excluded."""
-    return " ".join(word.text for word in words if start_s <= (word.start_s + word.end_s) / 2 < end_s)
+def cut_text(words: Iterable[Word], windows: Sequence[tuple[float, float]]) -> list[str]:
+    """Return the text of each window (start_s, end_s), in order and of like length: the words whose middle
+    lies in it, end excluded.
+    """
+    texts: list[list[str]] = [[] for _ in windows]
+    starts = [start_s for start_s, _ in windows]
+    for word in words:
+        middle_s = (word.start_s + word.end_s) / 2
+        window = bisect_right(starts, middle_s) - 1
+        while window >= 0 and middle_s < windows[window][1]:
+            texts[window].append(word.text)
+            window -= 1
+    return [" ".join(text) for text in texts]

@@ -60,8 +60,10 @@ class Features:
             from networks.hf_encoder import load_folder
 
             model, self.hop, self.shortest, self.epsilon = load_folder(path, layer)
+        elif layer is None:
+            raise WeightsError(f"{path}: of a fairseq file there is only the output of a layer: give --layer")
         else:
-            model, self.hop, normalise = load_fairseq(path, layer or 0)
+            model, self.hop, normalise = load_fairseq(path, layer)
             self.shortest, self.epsilon = model.shortest, 1e-5 if normalise else None
         self.device, self.dtype = prepare_device(device), DTYPES[dtype]
         self.model = model.to(self.device) if path == MFCC else model.to(self.device, self.dtype)
@@ -96,9 +98,10 @@ class Features:
             if len(whole):
                 whole = torch.nn.functional.layer_norm(whole, whole.shape, eps=self.epsilon)
             blocks = [whole.numpy()]
+        heard_as = getattr(self.model, "hears", self.dtype)
         for chunk in _chunks(blocks, self.chunk, self.shared):
             if len(chunk) >= self.shortest:
-                yield chunk, self.model(torch.from_numpy(chunk).to(self.device, self.dtype)[None])[0]
+                yield chunk, self.model(torch.from_numpy(chunk).to(self.device, heard_as)[None])[0]
 
     def too_short(self, samples: int) -> TooShortError:
         """Return the error of a recording with so many samples, which gave no frame."""

@@ -22,6 +22,7 @@ class WhisperFrames(torch.nn.Module):
     """(1, samples up to WINDOW) → (1, frames, width); of one layer, or of the whole encoder for None."""
 
     longest = WINDOW
+    hears = torch.float32  # whatever its weights are: the mel spectrum must not be one of rounded samples
 
     def __init__(self, encoder: Any, extractor: Any, layer: int | None) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class WhisperFrames(torch.nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Return the frames that begin within the samples."""
-        heard = self.extractor(samples[0].float().cpu().numpy(), sampling_rate=16_000, return_tensors="pt")
+        heard = self.extractor(samples[0].cpu().numpy(), sampling_rate=16_000, return_tensors="pt")
         mel = heard["input_features"].to(samples.device, self.encoder.conv1.weight.dtype)
         whole = self.encoder(mel).last_hidden_state
         frames = whole if self.last is None else self.last

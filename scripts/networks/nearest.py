@@ -150,7 +150,8 @@ class Best:
         They are cut into chunks. Of a chunk whose largest is below the worst of the best, nothing is wanted.
         """
         queries, wanted = self.scores.shape
-        chunk = max(1, min(CHUNK, scores.shape[1] // (2 * wanted)))
+        chunk = min(CHUNK, max(1, scores.shape[1] // (2 * wanted)))
+        chunk = 1 << (chunk.bit_length() - 1)  # columns are a power of two too
         stacked = scores.view(queries, chunk, -1)  # a chunk lies across: the maximum runs along memory
         maxima = stacked.amax(1)
         if first == 0 and maxima.shape[1] >= wanted:

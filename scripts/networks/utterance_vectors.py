@@ -123,8 +123,8 @@ def _summed(codes: np.ndarray, table: np.ndarray, durations: np.ndarray | None) 
 def write_vectors(
     make: Maker, records: Iterable[tuple[str, dict[str, Any]]], file: IO[bytes], threads: int, log: Any
 ) -> tuple[int, dict[int, ValueError]]:
-    """Write the vector of each (key, record) to a file, a row (width,) float32 each; return the width, 0 where
-    no record gave one, and what was wrong, by row: that row is zeros.
+    """Write the vector of each (key, record) to a file, a row (width,) float32 each; return the width, 0
+    where no record gave one, and what was wrong, by row: that row is zeros.
     """
     width = rows = 0
     problems: dict[int, ValueError] = {}

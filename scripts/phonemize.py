@@ -122,8 +122,8 @@ def fields_of(record: dict[str, Any], phonemizer: Phonemizer, args: argparse.Nam
     """
     text = record.get(args.text_field)
     if not isinstance(text, str):
-        raise NoTextError(f"found {str(text)[:40]!r} in `{args.text_field}`, wanted a text: transcribe first, "
-                          "or name another field by --text-field")  # fmt: skip
+        raise NoTextError(f"found {text!r:.40} in `{args.text_field}`, wanted a text: transcribe first, or "
+                          "name another field by --text-field")  # fmt: skip
     if not text.strip():
         return {"ipa": "", "ipa_lang": None}
     voice = phonemizer.voice(language_of(record, text, args))

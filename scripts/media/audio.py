@@ -92,7 +92,7 @@ def stream_mono(
                 contextlib.closing(ffmpeg_blocks(path, info, offset_s, duration_s, BLOCK_S))
             )
         mono = _to_mono(path, raw, channel, offset_s, info.sample_rate_hz)
-        yield from _resampled(mono, info.sample_rate_hz, sample_rate_hz)
+        yield from resampled(mono, info.sample_rate_hz, sample_rate_hz)
 
 
 def load_mono(
@@ -247,19 +247,24 @@ def _to_mono(
         yield mono
 
 
-def _resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    """The same signal at `to_hz`. One soxr stream a file, so that block borders leave no trace."""
+def resampled(
+    blocks: Iterator[np.ndarray], from_hz: int, to_hz: int, channels: int = 1
+) -> Iterator[np.ndarray]:
+    """The same signal, (samples,) or (samples, channels), at `to_hz`. One soxr stream a file, so that block
+    borders leave no trace.
+    """
     if from_hz == to_hz:
         yield from blocks
         return
     import numpy as np
     import soxr
 
-    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
     for block in blocks:
         resampled = stream.resample_chunk(block)
         if len(resampled):
             yield resampled
-    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    nothing = np.zeros((0, channels) if channels > 1 else 0, np.float32)
+    rest = stream.resample_chunk(nothing, last=True)
     if len(rest):
         yield rest

@@ -1,9 +1,11 @@
-"""Arrays of each record on the disk: features, embeddings, codes. Parquet parts of many records, or a .npz each.
+"""Arrays of each record on the disk: features, embeddings, codes. Parquet parts of many records, or a .npz
+each.
 
 A source names one record's arrays: `PART.parquet#row=12` or `FILE.npz`. In a part, an array NAME is a column
 NAME of its bytes (little endian, C order) beside NAME_shape; its type stands in the column's metadata, so any
 reader of Parquet can have it: `np.frombuffer(cell, dtype).reshape(shape)`. Numbers and texts about a record
-(hop_s, sample_rate_hz …) are columns of their own.
+(hop_s, sample_rate_hz …) are columns of their own. Codes may lie in a .npy each instead, which has room for
+nothing else.
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ def read_frames(source: str) -> dict[str, Any]:
     try:
         if is_row:
             return _row(path, int(row))
+        if path.endswith(".npy"):
+            return {"codes": np.load(path, allow_pickle=False)}
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] if file[name].ndim else file[name].item() for name in file.files}
     except Exception as error:  # a damaged file raises whatever its bytes lead to

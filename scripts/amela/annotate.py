@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from amela.workflow import Step
 
 SEGMENTS = "{segments}"
+LAST = ("merge.phonemize", "merge.features", "merge.emotion", "merge.embed", "merge.encode_codec", "similar")
 
 
 def _stage(
@@ -40,20 +41,21 @@ ANNOTATE = (
     *_stage("features", "features", after_any=("merge.phonemize",)),  # phones a second
     *_stage("emotion", "{emotion}"),
     *_stage("embed", "embed"),
-    *_stage("codec", "codec"),
+    *_stage("encode_codec", "encode_codec"),
     Step(
         "similar",
         SEGMENTS,
         ("explode",),
         ("merge.features", "merge.embed"),
         merges="similar",
+        defaults="--within corpus",  # SPEAKER_00 of two recordings are two people
         manifest=SEGMENTS,
     ),
     Step(
         "export",
         SEGMENTS,
         ("explode",),
-        ("merge.phonemize", "merge.features", "merge.emotion"),
+        LAST,
         makes="output/{segments_name}",
         defaults="--format textgrid rttm nymph-parquet",
         manifest=SEGMENTS,
@@ -62,7 +64,7 @@ ANNOTATE = (
         "report",
         SEGMENTS,
         ("explode",),
-        ("merge.phonemize", "merge.features", "merge.emotion", "merge.codec", "similar"),
+        LAST,
         makes="output/{segments_name}_report.html",
         manifest=SEGMENTS,
     ),

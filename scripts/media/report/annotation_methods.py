@@ -6,6 +6,13 @@ from typing import Any
 
 TRACKERS = {"ours": "AMELA's own tracker", "pyin": "pYIN", "praat": "Praat", "swift": "SwiftF0"}
 LEXICONS = {"vaderSentiment": "VADER"}
+VECTORS = {
+    "audio": "means and standard deviations of MFCC",
+    "features": "means and standard deviations of MFCC",
+    "embedding": "embeddings",
+    "units": "units",
+    "codes": "codes",
+}
 FEATURES = {
     "mfcc": "{n_mfcc} mel-frequency cepstral coefficients",
     "mel": "{n_mels} mel bands (dB)",
@@ -20,7 +27,7 @@ MADE = {
     "sentiment": "sentiment scored",
     "phonemize": "phonemized",
     "embed": "embedded",
-    "codec": "encoded by a codec",
+    "encode_codec": "encoded by a codec",
 }
 
 
@@ -43,6 +50,8 @@ def sentences(facts: dict[str, Any]) -> list[str]:
         "sentiment": lambda one: f"The sentiment of texts was scored by a lexicon, {_model(one)}.",
         "phonemize": _phonemized,
         "embed": _embedded,
+        "encode_codec": _encoded,
+        "similar": _similar,
     }
     return said + [tell[name](one) for name, one in facts["stages"].items() if name in tell]
 
@@ -79,3 +88,16 @@ def _phonemized(settings: dict[str, Any]) -> str:
 def _embedded(settings: dict[str, Any]) -> str:
     layer = f", layer {settings['layer']}" if settings.get("layer") else ""
     return f"Self-supervised embeddings were taken from {_model(settings)}{layer}."
+
+
+def _encoded(settings: dict[str, Any]) -> str:
+    if settings.get("codec") == "mulaw":
+        return "Audio was encoded by μ-law, 8 bit a sample, which is no neural codec."
+    rate = f" at {settings['bandwidth_kbps']:g} kbit/s" if settings.get("bandwidth_kbps") else ""
+    return f"Audio was encoded by the codec {settings.get('codec')} ({settings.get('model')}){rate}."
+
+
+def _similar(settings: dict[str, Any]) -> str:
+    made_of = VECTORS.get(str(settings.get("by")), settings.get("by"))
+    where = "the same speaker's" if settings.get("within") == "speaker" else "all"
+    return f"The most similar of {where} utterances were found by the cosine of vectors of {made_of}."

@@ -98,7 +98,7 @@ def thin(values: Any, step: int, voiced: bool) -> list[float | None]:
 
 
 def findings_of(record: dict[str, Any], places: dict[str, int]) -> dict[str, Any]:
-    """Return ipa, emotion, sentiment and similar ones of a record; `places` has the table's rows by key."""
+    """Return ipa, codes, emotion, sentiment and similar ones of a record; `places` has the table's rows by key."""
     found: dict[str, Any] = {}
     if record.get("ipa"):
         text = clean(record["ipa"])
@@ -111,12 +111,24 @@ def findings_of(record: dict[str, Any], places: dict[str, int]) -> dict[str, Any
         if isinstance(tag, dict) and tag.get("label"):
             by = tag.get("model") or tag.get("engine") or ""
             found[name] = {"label": clean(tag["label"]), "by": clean(by), "bars": bars(tag)}
+    codes = record.get("codes")
+    if isinstance(codes, dict) and codes.get("codec"):
+        found["codes"] = _codes(codes)
     similar = record.get("similar") or []
     if similar:
         found["similar"] = [
             [_name(one["key"]), one["score"], places.get(one["key"])] for one in similar[:SIMILAR_SHOWN]
         ]
     return found
+
+
+def _codes(codes: dict[str, Any]) -> str:
+    parts = [clean(codes["codec"])]
+    if codes.get("bandwidth_kbps"):
+        parts.append(f"{codes['bandwidth_kbps']:g} kbit/s")
+    if codes.get("frame_rate_hz") and codes.get("codebooks"):
+        parts.append(f"{codes['frame_rate_hz']:,.4g} frames a second of {codes['codebooks']}")
+    return ", ".join(parts)
 
 
 def _emotion_bars(tag: dict[str, Any]) -> list[list[Any]]:

@@ -87,6 +87,7 @@ function about({ row, example, start, length }) {
   if (row.k) parts.push(`speaker ${row.k}`);
   if (row.w !== undefined) parts.push(`WER ${percent(row.w, 1)}`);
   if (row.v !== undefined) parts.push(`WER of the resynthesis ${percent(row.v, 1)}`);
+  if (example && example.codes) parts.push(`codes: ${example.codes}`);
   if (row.e) parts.push(`failed: ${row.e}`);
   if (!example) parts.push("sound from the file itself");
   return [parts.filter(Boolean).join(" · "), row.a === 0 ? null : " · ", row.a === 0 ? null : make("a", { href: data.base + href(row) }, "open the file")];

@@ -98,7 +98,7 @@ def thin(values: Any, step: int, voiced: bool) -> list[float | None]:
 
 
 def findings_of(record: dict[str, Any], places: dict[str, int]) -> dict[str, Any]:
-    """Return ipa, codes, emotion, sentiment and similar ones of a record; `places` has the table's rows by key."""
+    """Return ipa, codes, tags and similar ones of a record; `places` has the table's rows by key."""
     found: dict[str, Any] = {}
     if record.get("ipa"):
         text = clean(record["ipa"])

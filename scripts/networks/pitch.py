@@ -1,10 +1,10 @@
 """Fundamental frequency of speech: normalised autocorrelation by FFT, then the best path through its peaks.
 
-Each frame is a Hann window of three periods of the lowest pitch. Its power spectrum, limited to where voices
-have harmonics, goes back to an autocorrelation; divided by that of the window (Boersma 1993) its peaks stand
-at the period and their height is the share of the frame that repeats. The peak is placed by a parabola. The
-path (networks/pitch_path.py) weighs height against jumps and against changes of voicing, as Talkin 1995.
-Since the window is symmetric, a glide's value is that of the frame's centre.
+A frame is a Hann window of three periods of the lowest pitch. Its power spectrum, weighted towards where
+voices are stronger than noise, goes back to an autocorrelation; divided by that of the window (Boersma 1993)
+its peaks stand at the period, and their height is the share of the frame that repeats. A parabola places the
+peak between lags. The path (networks/pitch_path.py) weighs height against leaps and changes of voicing. The
+window is symmetric, so a glide's value is that of the frame's centre; what it smooths is undone.
 """
 
 from __future__ import annotations
@@ -16,25 +16,41 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from networks.pitch_path import PathCosts, best_path
+from networks.pitch_path import best_path
 
-LOW_HZ, HIGH_HZ = 60.0, 600.0  # men's creak to children
+LOW_HZ, HIGH_HZ = 60.0, 600.0  # from men's low notes to children
+EDGE = 1.03  # half a semitone beyond either end still counts
 PERIODS = 3  # of LOW_HZ in a window
-BAND_HZ = 3000.0  # what lies above says more about noise than about pitch
 HUM_HZ = 40.0  # what lies below is no voice
+FULL_HZ, BAND_HZ = (
+    700.0,
+    3000.0,
+)  # full weight up to here, none from there on: noise has most of what lies above
 LAG_RATE_HZ = 16_000  # the autocorrelation is read at least this often
-CANDIDATES = 8  # peaks a frame that the path may choose from
+CANDIDATES = 8  # peaks a frame that the path may choose from,
+FAVOUR = 0.04  # the highest when each is this much lower an octave down: a perfect voice has more than 8
 PIECE = 1024  # frames at a time: bounded memory, and the same numbers however a stream was cut
-SILENT = 1e-10  # mean square below which a frame is silence: 100 dB under full scale
+SHARPEN_S = 0.02  # to the frames that say how a contour bends
+SPREAD = 0.1414  # standard deviation of a squared Hann window, in its lengths: what a pitch is a mean over
 
 
 class Pitch(NamedTuple):
     """Of frames centred at t · hop, 1 + n // hop of them: `f0_hz` float32, 0 where unvoiced, and `voicing`
-    float32 in 0..1, the height of the autocorrelation at the period.
+    float32 in 0..1, the share of the frame that repeats, at the pitch or at the best candidate of one.
     """
 
     f0_hz: torch.Tensor
     voicing: torch.Tensor
+
+
+class Peaks(NamedTuple):
+    """Of each frame: `hz` and `height` (frames, CANDIDATES), 0 where there are fewer; `power` (frames,), mean
+    square below BAND_HZ.
+    """
+
+    hz: np.ndarray
+    height: np.ndarray
+    power: np.ndarray
 
 
 def track_pitch(
@@ -46,7 +62,7 @@ def track_pitch(
 ) -> Pitch:
     """Return the pitch of samples (n,), in [-1, 1], a frame every `hop` samples, on the CPU.
 
-    Works where `samples` are (CPU or GPU), at any length and rate from 4 · high_hz on.
+    Any length and any rate from 4 · high_hz on; the spectra are worked out where the samples are.
     """
     return track_pitches([samples], sample_rate_hz, hop, low_hz, high_hz)[0]
 
@@ -58,9 +74,8 @@ def track_pitches(
     low_hz: float = LOW_HZ,
     high_hz: float = HIGH_HZ,
 ) -> list[Pitch]:
-    """Return the pitch of each of several recordings, the same as one at a time, in less time."""
-    finder = Finder(sample_rate_hz, hop, low_hz, high_hz)
-    return best_pitches([finder.whole(samples) for samples in batch])
+    """Return the pitch of each of several recordings: what one at a time gives, in less time."""
+    return track_streams([[samples] for samples in batch], sample_rate_hz, hop, low_hz, high_hz)
 
 
 def track_pitch_blocks(
@@ -71,97 +86,113 @@ def track_pitch_blocks(
     high_hz: float = HIGH_HZ,
 ) -> Pitch:
     """Return the pitch of a recording of any length that comes as blocks (n,): exactly that of the whole, in
-    memory for the peaks alone (about 7 MB an hour at 10 ms).
+    memory for the candidates alone (25 MB an hour at 10 ms, and as much again at the end).
     """
-    return best_pitches([Finder(sample_rate_hz, hop, low_hz, high_hz).stream(blocks)])[0]
+    return track_streams([blocks], sample_rate_hz, hop, low_hz, high_hz)[0]
 
 
-class Peaks(NamedTuple):
-    """Of each frame: `hz` and `height` (frames, CANDIDATES), 0 where there are fewer; `power` (frames,), mean
-    square.
-    """
+def track_streams(
+    batch: Sequence[Iterable[torch.Tensor]], sample_rate_hz: int, hop: int, low_hz: float, high_hz: float
+) -> list[Pitch]:
+    """Return the pitch of recordings that each come as blocks."""
+    finder = Finder(sample_rate_hz, hop, low_hz, high_hz)
+    return best_pitches([finder.stream(blocks) for blocks in batch], hop / sample_rate_hz, low_hz)
 
-    hz: np.ndarray
-    height: np.ndarray
-    power: np.ndarray
+
+def best_pitches(records: Sequence[Peaks], hop_s: float = 0.01, low_hz: float = LOW_HZ) -> list[Pitch]:
+    """Return the best path through the peaks of each recording; `low_hz` is that of the finder."""
+    bend_s2 = (SPREAD * PERIODS / low_hz) ** 2 / 2
+    return [
+        Pitch(torch.from_numpy(sharpened(f0_hz, bend_s2, hop_s)), torch.from_numpy(voicing))
+        for f0_hz, voicing in best_path(records, hop_s)
+    ]
 
 
 class Finder:
-    """The peaks of the autocorrelation of each frame."""
+    """The peaks of the autocorrelation of each frame: candidates of its pitch."""
 
     def __init__(self, sample_rate_hz: int, hop: int, low_hz: float, high_hz: float) -> None:
-        self.hop = hop
-        self.low_hz, self.high_hz = low_hz, high_hz
+        self.sample_rate_hz, self.hop = sample_rate_hz, hop
+        self.low_hz, self.high_hz = low_hz / EDGE, high_hz * EDGE
         self.window = 2 * round(PERIODS / low_hz * sample_rate_hz / 2)
-        self.n_fft = fast_size(self.window + self.window // 4)  # a Hann window's ends are nothing
+        self.n_fft = fast_size(
+            self.window + self.window // 4
+        )  # the ends of a Hann window are next to nothing
         self.n_lags = self.n_fft * max(1, math.ceil(LAG_RATE_HZ / sample_rate_hz))
         self.lag_rate_hz = sample_rate_hz * self.n_lags / self.n_fft
-        hz = torch.arange(self.n_fft // 2 + 1) * sample_rate_hz / self.n_fft
-        self.bins = int((hz < BAND_HZ).sum())
-        self.weight = ((hz > HUM_HZ) & (hz < BAND_HZ)).float()[: self.bins]
+        self.first = max(2, math.floor(self.lag_rate_hz / self.high_hz))
+        self.last = math.ceil(self.lag_rate_hz / self.low_hz)
         self.shape = torch.hann_window(self.window)
-        self.first = max(2, math.floor(self.lag_rate_hz / high_hz))
-        self.last = math.ceil(self.lag_rate_hz / low_hz)
+        hz = torch.arange(self.n_fft // 2 + 1) * sample_rate_hz / self.n_fft
+        hz = hz[hz < BAND_HZ]
+        slope = ((hz - FULL_HZ) / (BAND_HZ - FULL_HZ)).clamp(0, 1)
+        self.weight = (0.5 + 0.5 * torch.cos(math.pi * slope)) * (hz > HUM_HZ)
         own = torch.fft.rfft(self.shape.double(), self.n_fft).abs().square()
         own = torch.fft.irfft(own, self.n_lags)[: self.last + 2]
         self.own = (own / own[0]).float()
-
-    def whole(self, samples: torch.Tensor) -> Peaks:
-        """Return the peaks of samples (n,)."""
-        return self.stream([samples])
+        self.favour = FAVOUR * torch.arange(self.first, self.last + 1).log2()
 
     def stream(self, blocks: Iterable[torch.Tensor]) -> Peaks:
-        """Return the peaks of a recording given in blocks."""
+        """Return the peaks of a recording that comes as blocks."""
         found = [self.peaks(frames) for frames in self.pieces(blocks)]
         return Peaks(*(np.concatenate(parts) for parts in zip(*found)))
 
     def pieces(self, blocks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Yield frames (≤ PIECE, window) of a stream, zeros around it."""
+        """Yield the frames (at most PIECE, window) of a stream, with zeros around it."""
         half = self.window // 2
         wanted = (PIECE - 1) * self.hop + self.window
         held, size = [torch.zeros(half)], half
         for block in blocks:
             held = [held[0].to(block), *held[1:], block]
             size += len(block)
-            while size >= wanted + half:  # the frames that are left need no more than is kept
-                together = torch.cat(held)
+            if size < wanted + half:  # the frames that are left need no more than is kept
+                continue
+            together = torch.cat(held)
+            while len(together) >= wanted + half:
                 yield together[:wanted].unfold(0, self.window, self.hop)
-                held = [together[PIECE * self.hop :]]
-                size = len(held[0])
+                together = together[PIECE * self.hop :]
+            held, size = [together], len(together)
         together = torch.cat([*held, held[0].new_zeros(half)])
         yield from together.unfold(0, self.window, self.hop).split(PIECE)
 
     def peaks(self, frames: torch.Tensor) -> Peaks:
         """Return the peaks of frames (count, window)."""
-        shape, weight, own = (x.to(frames.device) for x in (self.shape, self.weight, self.own))
-        spectrum = torch.fft.rfft(frames.float() * shape, self.n_fft)[:, : self.bins]
-        power = (spectrum.real.square() + spectrum.imag.square()) * weight
-        lags = torch.fft.irfft(power, self.n_lags)[:, : self.last + 2]
-        height = lags / (lags[:, :1].clamp(min=1e-20) * own)
-        inside = height[:, self.first - 1 : self.last + 2]
-        before, at, after = inside[:, :-2], inside[:, 1:-1], inside[:, 2:]
-        is_peak = (at > before) & (at >= after) & (at > 0)
-        best, index = torch.where(is_peak, at, 0.0).topk(min(CANDIDATES, at.shape[1]), dim=1)
-        before, after = before.gather(1, index), after.gather(1, index)
-        bend = (before - 2 * best + after).clamp(max=-1e-12)
-        shift = (0.5 * (before - after) / bend).clamp(-1, 1)
-        top = (best - 0.25 * (before - after) * shift).clamp(0, 1)
-        hz = self.lag_rate_hz / (index + self.first + shift)
-        there = (best > 0) & (hz >= self.low_hz) & (hz <= self.high_hz)
-        level = power.sum(1) * (2 / self.n_fft / float(self.shape.square().sum()))
-        none = torch.zeros(())
-        return Peaks(
-            *(
-                x.cpu().numpy()
-                for x in (torch.where(there, hz, none.to(hz)), torch.where(there, top, none.to(hz)), level)
-            )
+        shape, weight, own, favour = (
+            x.to(frames.device) for x in (self.shape, self.weight, self.own, self.favour)
         )
+        frames = frames.float()
+        spectrum = torch.fft.rfft((frames - frames.mean(1, keepdim=True)) * shape, self.n_fft)
+        spectrum = torch.view_as_real(spectrum[:, : len(weight)])
+        power = spectrum.square().sum(2) * weight
+        lags = torch.fft.irfft(power, self.n_lags)[:, self.first - 1 : self.last + 2]
+        energy = power.sum(1, keepdim=True) * (2 / self.n_lags)
+        height = lags / (energy.clamp(min=1e-20) * own[self.first - 1 :])
+        before, at, after = height[:, :-2], height[:, 1:-1], height[:, 2:]
+        is_peak = (at > before) & (at >= after) & (at > 0)
+        index = torch.where(is_peak, at - favour, -9.0).topk(CANDIDATES, dim=1)[1]
+        here = is_peak.gather(1, index)
+        before, at, after = (x.gather(1, index) for x in (before, at, after))
+        shift = 0.5 * (before - after) / (before - 2 * at + after).clamp(max=-1e-9)
+        hz = self.lag_rate_hz / (index + self.first + shift)
+        here &= (hz >= self.low_hz) & (hz <= self.high_hz)
+        top = (at - 0.25 * (before - after) * shift).clamp(0, 1)
+        level = energy[:, 0] * (self.n_lags / self.n_fft / float(self.shape.square().sum()))
+        return Peaks((hz * here).cpu().numpy(), (top * here).cpu().numpy(), level.cpu().numpy())
 
 
-def best_pitches(records: Sequence[Peaks]) -> list[Pitch]:
-    """Return the best path through the peaks of each recording."""
-    found = best_path(records, PathCosts())
-    return [Pitch(torch.from_numpy(hz), torch.from_numpy(height)) for hz, height in found]
+def sharpened(f0_hz: np.ndarray, bend_s2: float, hop_s: float) -> np.ndarray:
+    """Return the contour (frames,) less what its own bend added: a frame's value is that of its centre plus
+    `bend_s2` times the second derivative. Without it 6 Hz vibrato of a semitone is 4 cents too small.
+    """
+    reach = max(1, round(SHARPEN_S / hop_s))
+    if len(f0_hz) <= 2 * reach:
+        return f0_hz
+    before, at, after = f0_hz[: -2 * reach], f0_hz[reach:-reach], f0_hz[2 * reach :]
+    bend = (before - 2 * at + after) * (bend_s2 / (reach * hop_s) ** 2)
+    known = (before > 0) & (at > 0) & (after > 0) & (np.abs(bend) < 0.02 * at)
+    found = f0_hz.copy()
+    found[reach:-reach] -= np.where(known, bend, 0)
+    return found
 
 
 def fast_size(at_least: int) -> int:

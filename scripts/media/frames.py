@@ -66,10 +66,11 @@ def to_parquet(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
 
     columns = {"key": pa.array([parquet_id(key) for key, _, _ in rows], pa.string())}
     fields = [pa.field("key", pa.string())]
-    for name in rows[0][1] if rows else ():
-        arrays = [np.ascontiguousarray(arrays[name]) for _, arrays, _ in rows]
+    array_names = list(rows[0][1]) if rows else []
+    for name in array_names:
+        arrays = [arrays[name] for _, arrays, _ in rows]
         dtype = arrays[0].dtype.newbyteorder("<")
-        columns[name] = pa.array([array.astype(dtype).tobytes() for array in arrays], pa.large_binary())
+        columns[name] = _cells([np.ascontiguousarray(array, dtype) for array in arrays])
         columns[f"{name}_shape"] = pa.array([array.shape for array in arrays], pa.list_(pa.int32()))
         fields.append(pa.field(name, pa.large_binary(), metadata={DTYPE: dtype.str.encode()}))
         fields.append(pa.field(f"{name}_shape", pa.list_(pa.int32())))
@@ -78,8 +79,28 @@ def to_parquet(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
         fields.append(pa.field(name, columns[name].type))
     memory = io.BytesIO()
     table = pa.table(columns, pa.schema(fields))
-    parquet.write_table(table, memory, compression="zstd", row_group_size=GROUP_ROWS)
+    others = [name for name in table.column_names if name not in array_names]
+    parquet.write_table(  # of arrays, statistics and dictionaries would be copies that nobody reads
+        table,
+        memory,
+        compression="zstd",
+        row_group_size=GROUP_ROWS,
+        use_dictionary=others,
+        write_statistics=others,
+    )
     return memory.getvalue()
+
+
+def _cells(arrays: list[Any]) -> Any:
+    """Return a column of the bytes of arrays; those of a single one are not copied."""
+    import numpy as np
+    import pyarrow as pa
+
+    raw = [array.reshape(-1).view(np.uint8) for array in arrays]
+    ends = np.cumsum([0, *map(len, raw)], dtype=np.int64)
+    data = raw[0] if len(raw) == 1 else np.concatenate(raw)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(raw), buffers)
 
 
 def read_frames(source: str) -> dict[str, Any]:

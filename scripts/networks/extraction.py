@@ -60,7 +60,7 @@ class Extractor:
             return error
         except KeyError as error:
             return ValueError(f"no {error} in the record; wanted audio")
-        arrays = analyser.mel_and_mfcc(frames.mel_db) if frames.mel_db else {}
+        arrays = analyser.mel_and_mfcc(frames) if frames.mel_db.count else {}
         notes = {"hop_s": analyser.hop_s, "sample_rate_hz": rate_hz}
         figures: dict[str, Any] = {}
         if "energy" in self.settings.features:

@@ -6,6 +6,7 @@ mel.py). A recording of any length goes through in pieces; what is kept of it ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
 from networks.pitch import PIECE as PITCH_FRAMES
 from networks.pitch import Finder, Peaks, Pitch
-from networks.streaming import Piece, pieces
+from networks.streaming import Piece, Rows, pieces
 
 FRAMES = 2 * PITCH_FRAMES  # of a piece
 WINDOW_S = 0.025  # of the spectrum, where nothing else is asked for
@@ -39,12 +40,13 @@ class Settings(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Contours (frames,) float32 by name; `mel_db` in pieces (frames, n_mels); pitch, or what it is decided
-    from; the mean square of all samples.
+    """Contours (frames,) float32 by name; log-mels, and the highest of them; what pitch is decided from; the
+    mean square of all samples.
     """
 
     contours: dict[str, np.ndarray]
-    mel_db: list[np.ndarray]
+    mel_db: Rows
+    loudest_db: float
     peaks: Peaks | None
     mean_square: float
 
@@ -73,7 +75,7 @@ class Analyser:
         Raises ValueError for one without a sample.
         """
         found: list[dict[str, np.ndarray]] = []
-        mel_db: list[np.ndarray] = []
+        mel_db, loudest_db = Rows(self.settings.n_mels), -math.inf
         peaks: list[Peaks] = []
         squares, samples = 0.0, 0
         for piece in pieces(blocks, self.hop, FRAMES, self.context):
@@ -82,7 +84,8 @@ class Analyser:
             samples += len(own)
             contours, mel = self._spectra(piece)
             if mel is not None:
-                mel_db.append(mel)
+                mel_db.add(mel)
+                loudest_db = max(loudest_db, float(mel.max()))
             if self._wants("pitch") and self.settings.track:
                 contours["f0_hz"], contours["voicing"] = self._track(piece)
             elif self._wants("pitch"):
@@ -92,7 +95,7 @@ class Analyser:
             raise ValueError("no samples; wanted sound")
         joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
         whole = Peaks(*map(np.concatenate, zip(*peaks))) if peaks else None
-        return Frames(joined, mel_db, whole, squares / samples)
+        return Frames(joined, mel_db, loudest_db, whole, squares / samples)
 
     def _wants(self, *names: str) -> bool:
         return not self.settings.features.isdisjoint((*names, "functionals"))
@@ -132,17 +135,21 @@ class Analyser:
         return pitch.f0_hz[own].numpy(), pitch.voicing[own].numpy()
 
     @torch.inference_mode()
-    def mel_and_mfcc(self, mel_db: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def mel_and_mfcc(self, frames: Frames) -> dict[str, np.ndarray]:
         """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc), float16, those that are wanted, of a
-        record's log-mels; nothing in them lies more than 80 dB below the loudest.
+        record's log-mels, which are gone then; nothing in them lies more than 80 dB below the loudest.
         """
-        floor = max(float(one.max()) for one in mel_db) - TOP_DB
-        found: dict[str, list[np.ndarray]] = {"mel": [], "mfcc": []}
-        for one in mel_db:
-            raised = np.maximum(one, np.float32(floor))
-            if "mel" in self.settings.features:
-                found["mel"].append(raised.astype(np.float16))
-            if "mfcc" in self.settings.features:
+        widths = {"mel": self.settings.n_mels, "mfcc": self.settings.n_mfcc}
+        count, floor = frames.mel_db.count, np.float32(frames.loudest_db - TOP_DB)
+        found = {name: np.empty((count, width), np.float16)
+                 for name, width in widths.items() if name in self.settings.features}  # fmt: skip
+        start = 0
+        for some in frames.mel_db.take(FRAMES):
+            raised = np.maximum(some, floor)
+            if "mel" in found:
+                found["mel"][start : start + len(some)] = raised
+            if "mfcc" in found:
                 cepstra = torch.from_numpy(raised).to(self.device) @ self.cosines
-                found["mfcc"].append(cepstra.cpu().numpy().astype(np.float16))
-        return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+                found["mfcc"][start : start + len(some)] = cepstra.cpu().numpy()
+            start += len(some)
+        return found

@@ -31,6 +31,7 @@ CANDIDATES = 8  # peaks a frame that the path may choose from,
 FAVOUR = 0.04  # the highest when each is this much lower an octave down: a perfect voice has more than 8
 PIECE = 1024  # frames at a time: bounded memory, and the same numbers however a stream was cut
 SHARPEN_S = 0.02  # to the frames that say how a contour bends
+SPREAD = 0.1414  # standard deviation of a squared Hann window, in its lengths: what a pitch is a mean over
 
 
 class Pitch(NamedTuple):
@@ -94,16 +95,20 @@ def track_streams(
     batch: Sequence[Iterable[torch.Tensor]], sample_rate_hz: int, hop: int, low_hz: float, high_hz: float
 ) -> list[Pitch]:
     """Return the pitch of recordings that each come as blocks."""
-    finder = PeakFinder(sample_rate_hz, hop, low_hz, high_hz)
-    paths = best_path([finder.stream(blocks) for blocks in batch], hop / sample_rate_hz)
-    bend_s2 = finder.spread_s() ** 2 / 2
+    finder = Finder(sample_rate_hz, hop, low_hz, high_hz)
+    return best_pitches([finder.stream(blocks) for blocks in batch], hop / sample_rate_hz, low_hz)
+
+
+def best_pitches(records: Sequence[Peaks], hop_s: float = 0.01, low_hz: float = LOW_HZ) -> list[Pitch]:
+    """Return the best path through the peaks of each recording; `low_hz` is that of the finder."""
+    bend_s2 = (SPREAD * PERIODS / low_hz) ** 2 / 2
     return [
-        Pitch(torch.from_numpy(sharpened(f0_hz, bend_s2, hop / sample_rate_hz)), torch.from_numpy(voicing))
-        for f0_hz, voicing in paths
+        Pitch(torch.from_numpy(sharpened(f0_hz, bend_s2, hop_s)), torch.from_numpy(voicing))
+        for f0_hz, voicing in best_path(records, hop_s)
     ]
 
 
-class PeakFinder:
+class Finder:
     """The peaks of the autocorrelation of each frame: candidates of its pitch."""
 
     def __init__(self, sample_rate_hz: int, hop: int, low_hz: float, high_hz: float) -> None:
@@ -126,12 +131,6 @@ class PeakFinder:
         own = torch.fft.irfft(own, self.n_lags)[: self.last + 2]
         self.own = (own / own[0]).float()
         self.favour = FAVOUR * torch.arange(self.first, self.last + 1).log2()
-
-    def spread_s(self) -> float:
-        """Return the standard deviation in seconds of the weight that a frame's moments have on its pitch."""
-        weight = self.shape.double().square()
-        at_s = (torch.arange(self.window) - self.window / 2) / self.sample_rate_hz
-        return float(((weight * at_s**2).sum() / weight.sum()).sqrt())
 
     def stream(self, blocks: Iterable[torch.Tensor]) -> Peaks:
         """Return the peaks of a recording that comes as blocks."""

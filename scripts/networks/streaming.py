@@ -38,3 +38,36 @@ def pieces(blocks: Iterable[np.ndarray], hop: int, frames: int, context: int) ->
         waiting, held = [whole], len(whole)
     if held:
         yield Piece(np.concatenate(waiting), before, 1 + held // hop - before)
+
+
+class Rows:
+    """Rows of `width` float32 numbers that come in pieces. They are kept in slabs so large that the system
+    gives each by itself, as it is filled, and takes it back whole: among the small blocks of a long run they
+    would leave holes that nobody uses.
+    """
+
+    SLAB = 64 << 20  # bytes
+
+    def __init__(self, width: int) -> None:
+        self.width, self.count, self.room = width, 0, self.SLAB // (4 * width)
+        self.slabs: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows (n, width)."""
+        while len(rows):
+            used = self.count % self.room
+            if not used:
+                self.slabs.append(np.empty((self.room, self.width), np.float32))
+            some = rows[: self.room - used]
+            self.slabs[-1][used : used + len(some)] = some
+            self.count += len(some)
+            rows = rows[len(some) :]
+
+    def take(self, most: int) -> Iterator[np.ndarray]:
+        """Yield all rows, in order, at most so many at a time, and let go of what was yielded."""
+        left = self.count
+        while self.slabs:
+            slab = self.slabs.pop(0)[:left]
+            left -= len(slab)
+            for start in range(0, len(slab), most):
+                yield slab[start : start + most]

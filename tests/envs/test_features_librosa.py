@@ -71,8 +71,8 @@ def test_mel_mfcc_and_energy_are_librosas(rate_hz: int, n_fft: int, n_mels: int)
             y=samples, frame_length=n_fft, hop_length=analyser.hop, pad_mode="constant"
         )
         frames = analyser.frames(np.array_split(samples, 3))
-        stored = analyser.mel_and_mfcc(frames.mel_db)
-        ours = np.concatenate(frames.mel_db)
+        ours = np.concatenate(list(analyser.frames(np.array_split(samples, 3)).mel_db.take(10**9)))
+        stored = analyser.mel_and_mfcc(frames)
         ours = np.maximum(ours, ours.max() - TOP_DB)
         assert ours.shape == mel.T.shape, name
         assert np.abs(ours - mel.T).max() < 2e-3, name
@@ -88,5 +88,5 @@ def test_mfcc_are_what_librosa_makes_of_the_samples_at_its_own_bands() -> None:
     settings = Settings(frozenset({"mfcc"}), 10.0, 2048, 128, 20, 60.0, 600.0, None)
     analyser = Analyser(settings, 16_000, torch.device("cpu"))
     theirs = librosa.feature.mfcc(y=samples, sr=16_000, n_mfcc=20, hop_length=160)
-    stored = analyser.mel_and_mfcc(analyser.frames([samples]).mel_db)["mfcc"]
+    stored = analyser.mel_and_mfcc(analyser.frames([samples]))["mfcc"]
     assert (np.abs(stored - theirs.T) <= 3e-3 + HALF_STEP * np.abs(theirs.T)).all()

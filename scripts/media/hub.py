@@ -106,7 +106,9 @@ def _local_revision(path: Path) -> str:
         raise ModelError(
             f"{path}: no such model file or folder; wanted a path that exists or a hub id like nvidia/NAME"
         )
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in WEIGHTS)
+    below = os.walk(path, followlinks=True)  # a folder of models may consist of links
+    files = sorted(Path(folder, name) for folder, _, names in below for name in names)
+    files = [path] if path.is_file() else [file for file in files if file.suffix in WEIGHTS]
     if not files:
         raise ModelError(f"{path}: no weights in this folder; wanted config.json and model.safetensors")
     digest, size = hashlib.sha256(), 0

@@ -18,7 +18,8 @@ os.environ.update(HF_HUB_OFFLINE="1", PYANNOTE_METRICS_ENABLED="0")  # before wh
 
 import whisper_models  # noqa: E402
 
-from media import aligners, audio, speech_pieces, whisper_names  # noqa: E402
+from media import aligners, audio, speech_pieces, whisper_names, word_backends  # noqa: E402
+from media.errors import EngineError  # noqa: E402
 from media.whisper_ct2 import Recogniser as Ct2  # noqa: E402
 from media.whisper_pipeline import Recogniser as Pipeline  # noqa: E402
 from speech import SENTENCES, speak, write_wav  # noqa: E402
@@ -279,17 +280,37 @@ def test_clips_are_the_segments_of_the_recording(models, recordings, tmp_path):
     assert "offset" not in clip
 
 
-def test_a_model_that_is_none_says_what_was_wanted(models, recordings, tmp_path):
+def test_a_model_that_is_not_there_ends_the_call(models, recordings, tmp_path):
     manifest = write(tmp_path / "m.json", [record_of(recordings["two"])])
-    assert "wanted a model of CTranslate2" in run(models, manifest, "--model", models["hf"], status=2).stderr
-    wrong = run(models, manifest, "--compute-type", "float16", status=2).stderr
-    assert "--compute-type of this device" in wrong
     assert "not in the cache" in run(models, manifest, "--model", "large-v3", status=2).stderr
-    nobody = run(models, manifest, "--align-model", "", "--no-diarize", "--language", "nl", status=2).stderr
-    assert "the aligner of language nl" in nobody
-    assert "wanted --align-model DIR" in nobody
-    named = run(models, manifest, "--diarize-model", models["aligner"], status=2).stderr
-    assert "config.yaml" in named
+    said = run(models, manifest, "--diarize-model", models["aligner"], status=2).stderr
+    assert "config.yaml" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": "hf"}, "wanted a model of CTranslate2"),
+        ({"compute_type": "float16"}, "--compute-type of this device"),
+        ({"align_model": "", "language": "nl"}, "the aligner of language nl .* wanted --align-model DIR"),
+        ({"align_model": "diarizer", "language": "en"}, None),  # a folder of languages, without this one
+        ({"backend": "transformers", "model": "ct2"}, "wanted a Whisper of transformers"),
+    ],
+)
+def test_a_model_that_is_none_says_what_was_wanted(options, said, models):
+    asked = {"backend": "whisperx", "model": "ct2", "language": "auto", "compute_type": "default",
+             "vad": "manifest", "align": True, "align_model": "aligner", "diarize": False,
+             "diarize_model": "", "min_speakers": None, "max_speakers": None, **options}  # fmt: skip
+    for name in ("model", "align_model"):
+        asked[name] = str(models.get(asked[name], asked[name]))
+    choice = word_backends.Choice(**asked)
+    heard: list[str] = []
+    if said is None:
+        word_backends.load(choice, choice.settings(), "cpu", 1, 1, heard.append)
+        assert any("no aligner for language en" in line for line in heard)
+    else:
+        with pytest.raises(EngineError, match=said):
+            word_backends.load(choice, choice.settings(), "cpu", 1, 1, heard.append)
 
 
 def test_short_names_are_those_of_faster_whisper_and_of_whisper():

@@ -4,10 +4,11 @@
     python scripts/phonemize.py metadata/corpus.json --lang de --no-stress --no-punctuation
 
 The language is the record's own `lang`, else --lang; with `auto` it is told from the text (langdetect), and
-where the text has no letters --default-lang is taken. espeak-ng speaks; Japanese goes to it in hiragana,
-Mandarin by syllables of pinyin, each followed by the letters of its tone: ma˥ ma˧˥ ma˨˩˦ ma˥˩ ma. A record
-without text gets "". espeak-mbrola and festival have signs of their own, no IPA: those go to `phones` (with
-`phones_ipa_lang`). segments maps graphemes by a table: --lang names one of phonemizer's, or a file of yours.
+where that finds no letters, or a language without voice, --default-lang is taken. espeak-ng speaks;
+Japanese goes to it in hiragana, Mandarin by syllables of pinyin, each followed by the letters of its tone:
+ma˥ ma˧˥ ma˨˩˦ ma˥˩ ma. A record without text gets "". espeak-mbrola and festival have signs of their own,
+no IPA: those go to `phones` (with `phones_ipa_lang`). segments maps graphemes by a table: --lang names one
+of phonemizer's, or a file of yours.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         help="language of records without `lang`: de, en-gb, zh-cn …, or auto; for espeak-mbrola a voice "
         "(mb-us1), for segments a table",
     )
-    add("--default-lang", metavar="CODE", help="of texts without letters (default: an error record)")
+    add("--default-lang", metavar="CODE", help="where auto finds none (default: an error record)")
     add("--punctuation", action=BooleanOptionalAction, default=True, help="keep punctuation marks")
     add("--stress", action=BooleanOptionalAction, default=True, help="keep stress marks (espeak)")
     add("--strip", action=BooleanOptionalAction, default=True, help="no separator at the end")
@@ -126,24 +127,33 @@ def fields_of(record: dict[str, Any], phonemizer: Phonemizer, args: argparse.Nam
                           "name another field by --text-field")  # fmt: skip
     if not text.strip():
         return {"ipa": "", "ipa_lang": None}
-    voice = phonemizer.voice(language_of(record, text, args))
+    voice = voice_of(record, text, phonemizer, args)
     return {"ipa": phonemizer.phones(text, voice), "ipa_lang": voice}
 
 
-def language_of(record: dict[str, Any], text: str, args: argparse.Namespace) -> str:
-    """Return the code of a record's language; NoTextError where it cannot be told."""
-    from media.languages import detect
+def voice_of(record: dict[str, Any], text: str, phonemizer: Phonemizer, args: argparse.Namespace) -> str:
+    """Return the voice that speaks a record; NoTextError where its language cannot be told, LanguageError
+    where none speaks it.
+    """
+    from media.languages import LanguageError, detect
 
-    if args.backend in (MBROLA, SEGMENTS):  # --lang is a voice or a table, not a language
-        return str(args.lang)
     given = record.get("lang")
+    if args.backend in (MBROLA, SEGMENTS):  # --lang is a voice or a table, not a language
+        return phonemizer.voice(args.lang)
     if isinstance(given, str) and given.strip():
-        return given
-    code = args.lang if args.lang != AUTO else detect(text) or args.default_lang
+        return phonemizer.voice(given)
+    if args.lang != AUTO:
+        return phonemizer.voice(args.lang)
+    code = detect(text) or args.default_lang
     if code is None:
         raise NoTextError(f"found no letters in {text[:40]!r} to tell the language by, wanted `lang` in the "
                           "record, --lang CODE or --default-lang CODE")  # fmt: skip
-    return str(code)
+    try:
+        return phonemizer.voice(code)
+    except LanguageError:
+        if args.default_lang is None:
+            raise
+        return phonemizer.voice(args.default_lang)  # a short text is easily taken for a rare language
 
 
 def main() -> int:

@@ -132,6 +132,15 @@ def test_the_records_own_language_wins_and_the_fallback_is_for_texts_without_let
     assert read(manifest)[2]["auto_ipa_lang"] == "fr-fr"
 
 
+def test_a_text_taken_for_a_language_without_voice_falls_back_where_that_is_allowed(tmp_path: Path) -> None:
+    text = "Ang bata ay naglalaro sa labas ng bahay kasama ang kanyang mga kaibigan."  # Tagalog
+    assert detect(text) == "tl"
+    manifest = write(tmp_path / "m.json", [{"id": "1", "text": text}])
+    assert "the language 'tl'" in run(manifest, "--max-error-rate", 1)
+    run(manifest, "--field", "as_spanish", "--default-lang", "es")
+    assert read(manifest)[0]["as_spanish_ipa_lang"] == "es"
+
+
 @pytest.mark.parametrize(
     ("flags", "ipa"),
     [

@@ -101,7 +101,9 @@ def _below_10000(value: int) -> str:
 
 def hiragana(text: str) -> str:
     """Return a Japanese text in hiragana, words by spaces: espeak-ng calls kanji `Chinese letter`."""
-    items = [(item["orig"].strip(), item["hira"].strip()) for item in _kakasi().convert(text)]
+    parts = re.split(r"(?<=[。、！？!?,])", text)  # its time grows with the square of the length
+    found = [item for part in parts for item in _kakasi().convert(part)]
+    items = [(item["orig"].strip(), item["hira"].strip()) for item in found]
     words = " ".join(PARTICLES.get(orig, hira) for orig, hira in items if hira)
     return re.sub(r" +(?=[^\w\s])", "", words)  # no space before a mark
 

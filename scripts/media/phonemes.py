@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection
 from functools import cache, lru_cache
@@ -108,10 +109,11 @@ def speaker_of(backend: str, voice: str, punctuation: bool, stress: bool) -> Any
     """Return phonemizer's backend for a voice, the same one for the same options; LanguageError where it
     refuses the voice.
     """
-    from phonemizer.logger import get_logger
     from phonemizer.punctuation import Punctuation
 
-    options: dict[str, Any] = {"logger": get_logger(verbosity="quiet")}
+    quiet = logging.getLogger("amela.phonemizer")
+    quiet.disabled = True  # a line for each that switches languages
+    options: dict[str, Any] = {"logger": quiet}
     if backend != MBROLA:
         options.update(preserve_punctuation=punctuation)
         options.update(punctuation_marks=Punctuation.default_marks() + MARKS)

@@ -75,11 +75,15 @@ def test_what_is_left_out_leaves_the_order_of_the_others():
     assert "explode" not in steps
 
 
-def test_from_a_folder_to_segments_and_again_only_what_is_missing(checkout):
+def test_from_a_folder_to_segments_on_a_cluster_and_again_only_what_is_missing(cluster, checkout, monkeypatch):
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
     for number, sentence in enumerate(["where is the red ball", "the dog sleeps"]):
         write_wav(checkout / f"corpus/{number}.wav", speak(sentence))
-    said = submit("corpus", "--local", *EMBEDDED)
-    assert steps_of(said)[:4] == ["vad", "transcribe", "merge_transcribe", "explode"]
+    said = submit("corpus", "--shards=2", "--wait", *EMBEDDED)
+    ended = re.findall(r"^(\w+) +job \d+  (?:\d )?(\w+)$", said, re.MULTILINE)
+    assert len(ended) == 17
+    assert {state for _, state in ended} == {"completed"}, said
     records = read(Path("metadata/corpus_segments.json"))
     assert len(records) >= 2
     assert all(record.keys() >= FIELDS for record in records), [FIELDS - record.keys() for record in records]

@@ -54,10 +54,11 @@ const tags = (title, by, rows) => make("section", { class: "tags" }, make("h4", 
 
 function similarList(similar) {
   const items = similar.map(([name, score, row]) => {
-    if (row === null) return make("li", {}, make("span", {}, name), make("small", {}, score.toFixed(3)));
+    const alike = make("small", {}, score.toFixed(3).replace("-", "−"));
+    if (row === null) return make("li", {}, make("span", {}, name), alike);
     const button = make("button", { type: "button", title: "Show it" }, name);
     button.addEventListener("click", () => openRow(row));
-    return make("li", {}, button, make("small", {}, score.toFixed(3)));
+    return make("li", {}, button, alike);
   });
   return make("section", { class: "similar" }, make("h4", {}, "Similar", make("small", {}, "the most alike first")), make("ol", {}, ...items));
 }

@@ -127,7 +127,9 @@ def _codes(codes: dict[str, Any]) -> str:
     if codes.get("bandwidth_kbps"):
         parts.append(f"{codes['bandwidth_kbps']:g} kbit/s")
     if codes.get("frame_rate_hz") and codes.get("codebooks"):
-        parts.append(f"{codes['frame_rate_hz']:,.4g} frames a second of {codes['codebooks']}")
+        rate_hz, books = codes["frame_rate_hz"], codes["codebooks"]
+        rate = f"{rate_hz:,.0f}" if rate_hz >= 1000 else f"{rate_hz:.4g}"
+        parts.append(f"{rate} frames a second of {books} " + ("code" if books == 1 else "codes"))
     return ", ".join(parts)
 
 

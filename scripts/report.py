@@ -63,7 +63,7 @@ def sampled(manifest: str) -> Iterator[tuple[int, Record, bool]]:
         yield line, record, line % step == 0
 
 
-def play(manifest: str, corpus: Any, places: dict[str, int], wanted: int) -> list[dict[str, Any]]:
+def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
     """Return up to `wanted` examples with their sound, within the page's budget."""
     from media.report import examples
 
@@ -84,7 +84,7 @@ def play(manifest: str, corpus: Any, places: dict[str, int], wanted: int) -> lis
             size = len(example["audio"]) + len(example.get("sts", "")) if example else 0
             if example and size <= budget:
                 budget -= size
-                made.append({**example, **found_beside(records[row], example, places)})
+                made.append({**example, **found_beside(records[row], example, corpus.places)})
     return made
 
 
@@ -191,13 +191,10 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
     files = metrics.with_name(metrics.name.replace("_global_metrics", "_metrics"))
     headers = {folder: read_deals(folder)[-1].header for folder in folders}
     done: Counter[str] = Counter()
-    places: dict[str, int] = {}
     for line, record, in_table, score in scores_of(files, args.field, sampled(args.manifest)):
         key = record_key(record)
         why = failed.get(key, (None, None, None))[2]
-        if in_table or why is not None:
-            places[key] = len(corpus.rows)
-        corpus.add(line, record, score, why, in_table or why is not None)
+        corpus.add(line, record, score, why, key if in_table or why is not None else None)
         done.update(folder.name for folder, header in headers.items() if header["field"] in record)
     facts = facts_of(corpus, headers, failed, systems)
     facts["runs"] = ranked_runs(args.checkpoints, name)
@@ -218,7 +215,7 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         "failures": grouped(failed),
         "models": models.section(facts["runs"], facts["varied"]),
         "samples": samples.section(facts["generated"]),
-        "examples": play(args.manifest, corpus, places, args.examples),
+        "examples": play(args.manifest, corpus, args.examples),
         "rows_note": ""
         if len(corpus.rows) == corpus.records
         else f"An even sample of all {corpus.records:,}, with all failures.",

@@ -34,6 +34,7 @@ class Corpus:
         self.settings: dict[str, dict[str, Any]] = {}
         self.rows: list[dict[str, Any]] = []
         self.lines: list[int] = []  # of the rows, in the manifest
+        self.places: dict[str, int] = {}  # of the rows, by the records' keys
 
     def add(
         self,
@@ -41,9 +42,9 @@ class Corpus:
         record: dict[str, Any],
         score: Score,
         error: str | None,
-        in_table: bool,
+        key: str | None,
     ) -> None:
-        """Count a record, and keep it as a row of the table."""
+        """Count a record, and keep it as a row of the table unless `key` is None."""
         self.records += 1
         self.windows = self.windows or record.get("offset") is not None
         duration_s, speech = record.get("duration"), record.get("speech")
@@ -63,7 +64,8 @@ class Corpus:
         self.words += len(str(record.get(self.field) or "").split())
         self._count_settings(record.get(asr_field(self.field)), speech)
         self._count_annotations(record)
-        if in_table:
+        if key is not None:
+            self.places[key] = len(self.rows)
             self.rows.append(table_row(record, self.field, score, error))
             self.lines.append(line)
 

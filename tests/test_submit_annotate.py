@@ -48,7 +48,8 @@ def test_lines_are_those_on_record(cluster, checkout, monkeypatch):
         monkeypatch.setenv(name, value)
     words = ["--shards=8", "--at-once=4", "--transcribe-args=--model /models/large-v3", "--dry-run"]
     lines = submit("corpus", *words, "--features-sbatch=--time=1-0")
-    lines += submit("corpus", "--shards=2", "--skip", "embed", "encode_codec", "explode", "similar", "--dry-run")
+    skip = ("--skip", "embed", "encode_codec", "explode", "similar")
+    lines += submit("corpus", "--shards=2", *skip, "--dry-run")
     record = Path(__file__).parent / "data/submit_annotate.txt"
     assert lines.replace(f"{checkout}/", "/data/").splitlines() == record.read_text().splitlines()
 
@@ -75,7 +76,7 @@ def test_what_is_left_out_leaves_the_order_of_the_others():
     assert "explode" not in steps
 
 
-def test_from_a_folder_to_segments_on_a_cluster_and_again_only_what_is_missing(cluster, checkout, monkeypatch):
+def test_from_a_folder_to_segments_on_a_cluster_then_only_what_is_missing(cluster, checkout, monkeypatch):
     for name, value in cluster.env.items():
         monkeypatch.setenv(name, value)
     for number, sentence in enumerate(["where is the red ball", "the dog sleeps"]):

@@ -88,6 +88,14 @@ def test_a_lexicon_is_named_and_a_sentence_has_no_audio(manifest: Path, tmp_path
     assert {name for name, value in rows[2].items() if value is not None} == {"text"}
 
 
+def test_a_clip_has_its_times_in_the_recording_it_was_cut_from(tmp_path: Path) -> None:
+    clip = {"audio_filepath": "/data/clips/talk_0012000-0013500.wav", "duration": 1.5, "text": "we won",
+            "id": "t1", "parent_filepath": "/data/talk.wav", "start_s": 12.0, "end_s": 13.5}  # fmt: skip
+    run(write_manifest(tmp_path / "c.json", [clip]), "--format", "nymph", "--output", tmp_path / "out")
+    row = json.loads((tmp_path / "out/c.jsonl").read_text())
+    assert (row["clip_name"], row["start_time"], row["end_time"]) == ("talk_0012000-0013500.wav", 12.0, 13.5)
+
+
 def test_parquet_holds_the_same_as_bytes_and_a_jsonl_becomes_it_too(manifest: Path, tmp_path: Path) -> None:
     import numpy as np
     from pyarrow import parquet

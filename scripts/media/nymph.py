@@ -27,15 +27,15 @@ def row_of(record: dict[str, Any], field: str | None, with_arrays: bool) -> dict
     start_time and end_time in s, pitch: median f0 in Hz, energy: dB re full scale, rate: syllables a second;
     sentiment: `emotion`, else the lexicon's, `model` says whose. FramesError where features cannot be read.
     """
-    path, offset_s, duration_s = record.get("audio_filepath"), record.get("offset"), record.get("duration")
-    start_s = None if path is None else float(offset_s or 0.0)
+    path, offset_s = record.get("audio_filepath"), record.get("offset")
+    start_s, end_s = times_of(record) if path else (None, None)
     found = read_frames(record["features_filepath"]) if path and record.get("features_filepath") else {}
     whole = os.path.basename(path) if path else None
     return {
         "audio_filepath": path,
         "clip_name": str(record["id"]) if path and offset_s is not None and record.get("id") else whole,
         "start_time": start_s,
-        "end_time": None if start_s is None or duration_s is None else round(start_s + duration_s, 3),
+        "end_time": end_s,
         "text": record.get(field or text_field(record)),
         "speaker": record.get("speaker"),
         "prosody": {"pitch": record.get("f0_median_hz"), "energy": record.get("energy_db"),
@@ -44,6 +44,14 @@ def row_of(record: dict[str, Any], field: str | None, with_arrays: bool) -> dict
         "sample_rate": found.get("sample_rate_hz"),
         **{name: found[ours].T if with_arrays and ours in found else None for name, ours in ARRAYS.items()},
     }  # fmt: skip
+
+
+def times_of(record: dict[str, Any]) -> tuple[float, float | None]:
+    """Return start and end (s) in the recording; of a clip of transcribe.py in the one it was cut from."""
+    if "parent_filepath" in record:
+        return record["start_s"], record["end_s"]
+    start_s, duration_s = float(record.get("offset") or 0.0), record.get("duration")
+    return start_s, None if duration_s is None else round(start_s + duration_s, 3)
 
 
 def sentiment_of(record: dict[str, Any]) -> dict[str, Any] | None:

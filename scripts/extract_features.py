@@ -105,6 +105,8 @@ def resolve(args: argparse.Namespace) -> None:
     args.wanted = frozenset(args.features.split(","))
     if args.n_mfcc > args.n_mels:
         raise CallError(f"--n-mfcc {args.n_mfcc} --n-mels {args.n_mels}: wanted at most as many cepstra as bands")
+    if "functionals" in args.wanted and args.n_mels < 5:
+        raise CallError(f"--n-mels {args.n_mels}: wanted at least 5 for functionals")
     if args.n_fft and args.n_fft % 2:
         raise CallError(f"--n-fft {args.n_fft}: wanted an even number of samples")
     if not args.f0_min_hz < args.f0_max_hz:

@@ -245,6 +245,9 @@ def test_every_record_has_a_result_or_an_error(here: Path) -> None:
     for nothing in (silence, mute):
         assert (nothing["f0_median_hz"], nothing["energy_db"], nothing["rate_syl_s"]) == (None, None, None)
         assert nothing["voiced_ratio"] == 0
+        assert nothing["functionals"]["f0_mean_st"] is nothing["functionals"]["jitter_local"] is None
+    assert all(one["functionals"].keys() == speech["functionals"].keys() for one in found[:10])
+    assert None not in speech["functionals"].values()
     assert len(read_frames(clip["features_filepath"])["mel"]) == 3
     assert len(read_frames(sample["features_filepath"])["mel"]) == 1
     assert len(read_frames(part["features_filepath"])["mel"]) == 51
@@ -256,7 +259,7 @@ def test_every_record_has_a_result_or_an_error(here: Path) -> None:
 def test_arrays_of_tasks_and_a_resumed_run_give_what_one_process_gives(here: Path) -> None:
     shutil.copy("corpus.json", "array.json")
     shutil.copy("corpus.json", "resumed.json")
-    settings = [*LAX, "--workers", 1, "--features", "mel,pitch,energy,rate"]
+    settings = [*LAX, "--workers", 1, "--n-mfcc", 3]
     run("corpus.json", *settings)
     expected = contents("corpus.json")
     argv = ["array.json", *settings, "--batch-size", 2]
@@ -300,6 +303,16 @@ def test_figures_alone_write_no_file_and_count_as_done(here: Path) -> None:
     merged = Path("corpus.json").read_bytes()
     run("corpus.json", *LAX, "--features", "rate")
     assert Path("corpus.json").read_bytes() == merged
+
+
+def test_what_is_asked_for_beside_it_changes_no_feature(here: Path) -> None:
+    shutil.copy("corpus.json", "some.json")
+    run("corpus.json", *LAX)
+    run("some.json", *LAX, "--features", "functionals,pitch")
+    for one, some in zip(contents("corpus.json"), contents("some.json")):
+        arrays, fewer = one.pop("arrays", {}), some.pop("arrays", {})
+        assert some.items() <= one.items()
+        assert fewer.items() <= arrays.items()
 
 
 def test_one_record_is_shown_and_nothing_written(here: Path) -> None:

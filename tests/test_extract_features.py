@@ -1,4 +1,4 @@
-"""extract_features.py: what its figures mean, and that every record has a result or an error, however it runs."""
+"""extract_features.py: what its figures mean; every record has a result or an error, however it runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal  # noqa: F401
 import torch
 
 import extract_features
+import networks.extraction  # noqa: F401 (loaded once: tasks are forks)
 from amela.manifest import record_key
 from amela.merge import merge
 from arrays import Task
 from media.frames import read_frames
 from media.prosody import level_db, pitch_figures
 from media.speech_rate import nuclei, phones, rates, words
-import networks.extraction  # noqa: F401 (loaded once: tasks are forks)
-import scipy.signal  # noqa: F401
 from networks.frame_features import FRAMES, Analyser, Settings
 from networks.pitch import best_pitches, track_pitch
 from networks.streaming import Rows, pieces
@@ -288,7 +288,10 @@ def test_rates_as_stored_and_other_hops(here: Path) -> None:
     run("corpus.json", *LAX, "--features", "mel,pitch,energy", "--sample-rate", "stored", "--hop-ms", 5,
         "--f0-max-hz", 500)  # fmt: skip
     found = records_of("corpus.json")
-    arrays = {name: read_frames(found[n]["features_filepath"]) for n, name in ((0, "plain"), (5, "low"), (6, "high"))}
+    arrays = {
+        name: read_frames(found[n]["features_filepath"])
+        for n, name in ((0, "plain"), (5, "low"), (6, "high"))
+    }
     assert [arrays[name]["sample_rate_hz"] for name in arrays] == [16_000, 8_000, 48_000]
     assert {len(one["f0_hz"]) for one in arrays.values()} == {len(arrays["plain"]["f0_hz"])}
     medians = [found[n]["f0_median_hz"] for n in (0, 5, 6)]
@@ -299,7 +302,8 @@ def test_figures_alone_write_no_file_and_count_as_done(here: Path) -> None:
     run("corpus.json", *LAX, "--features", "rate")
     found = records_of("corpus.json")
     assert not Path("output").exists()
-    assert found[0]["rate_syl_s"] > 2 and found[2]["rate_syl_s"] is None
+    assert found[0]["rate_syl_s"] > 2
+    assert found[2]["rate_syl_s"] is None
     merged = Path("corpus.json").read_bytes()
     run("corpus.json", *LAX, "--features", "rate")
     assert Path("corpus.json").read_bytes() == merged
@@ -317,7 +321,8 @@ def test_what_is_asked_for_beside_it_changes_no_feature(here: Path) -> None:
 
 def test_one_record_is_shown_and_nothing_written(here: Path) -> None:
     shown = json.loads(run("corpus.json", "--only", here / "data/corpus/speech.wav"))
-    assert shown["f0_median_hz"] and shown["words_per_s"]
+    assert shown["f0_median_hz"]
+    assert shown["words_per_s"]
     assert sorted(os.listdir(here)) == ["corpus.json", "data"]
 
 

@@ -147,7 +147,7 @@ def stage_of_demo(command: str) -> str:
     """Return a command with the models that need no download; of a grid one point, of babbling the lines."""
     name = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm)", command)[1]
     command = command.replace(" --max_new_tokens 256", "")
-    if name in ("encode", "sts", "train"):
+    if name in ("encode", "sts", "train", "features"):
         command = command.replace("--array=0-15", "--array=3" if name == "train" else "--array=0-1")
     if name == "submit":
         babble = " babble " in command

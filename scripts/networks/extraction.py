@@ -24,7 +24,7 @@ GROUP_S = 600.0  # of sound whose pitch is decided at once, and that is kept unt
 
 
 class Blocks:
-    """The samples of a record in blocks, any number of times: up to GROUP_S they are kept, else read again."""
+    """The samples of a record in blocks, any number of times: up to GROUP_S are kept, more are read again."""
 
     def __init__(self, window: dict[str, Any], rate_hz: int) -> None:
         self.window, self.rate_hz = window, rate_hz

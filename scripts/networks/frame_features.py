@@ -109,8 +109,8 @@ class Analyser:
     def _spectra(
         self, piece: Piece, before: torch.Tensor | None
     ) -> tuple[dict[str, np.ndarray], torch.Tensor | None]:
-        """Return contours and log-mels of a piece's own frames, and the power (bins,) of the last one; `before`
-        is that of the piece before.
+        """Return contours and log-mels of a piece's own frames, and the power (bins,) of the last one;
+        `before` is that of the piece before.
         """
         samples = torch.from_numpy(piece.samples).to(self.device)
         own = slice(piece.before, piece.before + piece.count)
@@ -147,8 +147,8 @@ class Analyser:
 
     @torch.inference_mode()
     def mel_and_mfcc(self, frames: Frames) -> dict[str, np.ndarray]:
-        """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc or more), float16, those that are wanted, of
-        a record's log-mels, which are gone then; nothing in them lies more than 80 dB below the loudest.
+        """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc or more), float16, those that are wanted,
+        of a record's log-mels, which are gone then; nothing in them lies more than 80 dB below the loudest.
         """
         widths = {"mel": self.settings.n_mels * ("mel" in self.settings.features)}
         widths["mfcc"] = self.cosines.shape[1] * self._wants("mfcc")
@@ -166,9 +166,11 @@ class Analyser:
         return found
 
     def cycles(self, blocks: Iterable[np.ndarray], f0_hz: np.ndarray) -> Cycles:
-        """Return the cycles of the voice, whose pitch (frames,) is known, in a second pass over the blocks."""
+        """Return the cycles of the voice, whose pitch (frames,) is known: a second pass over the blocks."""
         found, start = [], 0
         for piece in pieces(blocks, self.hop, FRAMES, 0):
-            found.append(find_cycles(piece.samples, self.rate_hz, f0_hz[start : start + piece.count], self.hop))
+            found.append(
+                find_cycles(piece.samples, self.rate_hz, f0_hz[start : start + piece.count], self.hop)
+            )
             start += piece.count
         return joined(found)

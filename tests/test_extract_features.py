@@ -123,7 +123,7 @@ def test_pieces_have_each_frame_once_however_a_stream_was_cut() -> None:
 def test_rows_come_back_as_they_came_whatever_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rows, "SLAB", 10 * 4 * 3)
     values = np.arange(3 * 47, dtype=np.float32).reshape(47, 3)
-    rows = Rows(3)
+    rows = Rows()
     for some in np.split(values, [1, 5, 30, 40]):
         rows.add(some)
     assert rows.count == 47

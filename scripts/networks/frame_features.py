@@ -78,30 +78,37 @@ class Analyser:
 
         Raises ValueError for one without a sample.
         """
-        found: list[dict[str, np.ndarray]] = []
+        contours, peaks, mel_db = Rows(), Rows(), Rows()
+        names: list[str] = []
         before: torch.Tensor | None = None
-        mel_db, loudest_db = Rows(self.settings.n_mels), -math.inf
-        peaks: list[Peaks] = []
-        squares, samples = 0.0, 0
+        loudest_db, squares, samples = -math.inf, 0.0, 0
         for piece in pieces(blocks, self.hop, FRAMES, self.context):
             own = piece.samples[piece.before * self.hop :][: piece.count * self.hop]
             squares += float(np.square(own, dtype=np.float64).sum())
             samples += len(own)
-            contours, before = self._spectra(piece, before)
-            mel = contours.pop("mel", None)
+            found, before = self._spectra(piece, before)
+            mel = found.pop("mel", None)
             if mel is not None:
                 mel_db.add(mel)
                 loudest_db = max(loudest_db, float(mel.max()))
             if self._wants("pitch") and self.settings.track:
-                contours["f0_hz"], contours["voicing"] = self._track(piece)
+                found["f0_hz"], found["voicing"] = self._track(piece)
             elif self._wants("pitch"):
-                peaks.append(self._peaks(piece))
-            found.append(contours)
-        if not found:
+                one = self._peaks(piece)
+                peaks.add(np.concatenate([one.hz, one.height, one.power[:, None]], 1))
+            names = list(found)
+            contours.add(np.stack(list(found.values()), 1))
+        if not samples:
             raise ValueError("no samples; wanted sound")
-        contours = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        whole = Peaks(*map(np.concatenate, zip(*peaks))) if peaks else None
-        return Frames(contours, mel_db, loudest_db, whole, squares / samples)
+        table, candidates = contours.whole(), peaks.whole()
+        half = candidates.shape[1] // 2
+        return Frames(
+            {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)},
+            mel_db,
+            loudest_db,
+            Peaks(candidates[:, :half], candidates[:, half:-1], candidates[:, -1]) if half else None,
+            squares / samples,
+        )
 
     def _wants(self, *names: str) -> bool:
         return not self.settings.features.isdisjoint((*names, "functionals"))

@@ -1,13 +1,13 @@
-"""Mel spectra, cepstra, pitch, energy and rate of speech of each record: adds `features_filepath` and figures.
+"""Mel spectra, cepstra, pitch, energy, rate of speech of each record: adds `features_filepath` and figures.
 
     sbatch --array=0-15 slurm/features.slurm metadata/corpus.json
     python scripts/extract_features.py metadata/corpus.json --features pitch,energy,rate
 
-Frames stand every 10 ms, their centres at t · hop. In the files: `mel` and `mfcc` (librosa's definitions, dB),
-`f0_hz` (0 where unvoiced), `voicing`, `energy_db`. In the records: f0_median_hz, f0_semitone_sd (around the
-record's median), voiced_ratio, energy_db (RMS of all samples, dB re full scale), rate_syl_s (syllable nuclei),
-words_per_s and phones_per_s where there is `text` and `ipa`, each a second of speech, and `functionals`.
-What cannot be said of a record, as the pitch of silence, is null.
+Frames stand every 10 ms, their centres at t · hop. In the files: `mel` and `mfcc` (librosa's definitions,
+dB), `f0_hz` (0 where unvoiced), `voicing`, `energy_db`. In the records: f0_median_hz, f0_semitone_sd (around
+the record's median), voiced_ratio, energy_db (RMS of all samples, dB re full scale), rate_syl_s (syllable
+nuclei), words_per_s and phones_per_s where there is `text` and `ipa`, each a second of speech, and
+`functionals`. What cannot be said of a record, as the pitch of silence, is null.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def features(text: str) -> str:
     names = set(text.split(","))
     unknown = names - set(FEATURES)
     if unknown:
-        raise argparse.ArgumentTypeError(f"no feature {', '.join(sorted(unknown))}; there are {', '.join(FEATURES)}")
+        raise argparse.ArgumentTypeError(
+            f"no feature {', '.join(sorted(unknown))}; there are {', '.join(FEATURES)}"
+        )
     return ",".join(name for name in FEATURES if name in names)
 
 
@@ -84,8 +86,10 @@ def parse_args() -> argparse.Namespace:
     add("--pitch-engine", choices=ENGINES, default="ours", help="tracker of the pitch")
     add("--f0-min-hz", type=hertz, default=60.0, metavar="HZ", help="lowest pitch, in Hz")
     add("--f0-max-hz", type=hertz, default=600.0, metavar="HZ", help="highest pitch, in Hz")
-    add("--format", choices=list(RECORDS), default="parquet", help="parts of many records, or a file a record")
-    add("--output", metavar="DIR", help="folder of the files (default: output/<dataset>_features)")
+    add(
+        "--format", choices=list(RECORDS), default="parquet", help="parts of many records, or a file a record"
+    )
+    add("--output", metavar="DIR", help="folder of the files (default: output/<dataset>_features[_<field>])")
     add_speed("--device", default="cpu", help="cpu, cuda, cuda:1, or auto: a GPU where there is one")
     args = parser.parse_args()
     resolve(args)
@@ -104,13 +108,21 @@ def resolve(args: argparse.Namespace) -> None:
     """Check what must fit together, and fill in what depends on the machine."""
     args.wanted = frozenset(args.features.split(","))
     if args.n_mfcc > args.n_mels:
-        raise CallError(f"--n-mfcc {args.n_mfcc} --n-mels {args.n_mels}: wanted at most as many cepstra as bands")
+        raise CallError(
+            f"--n-mfcc {args.n_mfcc} --n-mels {args.n_mels}: wanted at most as many cepstra as bands"
+        )
+    if "functionals" in args.wanted and args.n_mels < 5:
+        raise CallError(f"--n-mels {args.n_mels}: wanted at least 5 for functionals")
     if args.n_fft and args.n_fft % 2:
         raise CallError(f"--n-fft {args.n_fft}: wanted an even number of samples")
     if not args.f0_min_hz < args.f0_max_hz:
-        raise CallError(f"--f0-min-hz {args.f0_min_hz:g} --f0-max-hz {args.f0_max_hz:g}: wanted min below max")
+        raise CallError(
+            f"--f0-min-hz {args.f0_min_hz:g} --f0-max-hz {args.f0_max_hz:g}: wanted min below max"
+        )
     if args.sample_rate != STORED and args.sample_rate < 4 * args.f0_max_hz:
-        raise CallError(f"--sample-rate {args.sample_rate}: wanted at least 4 times --f0-max-hz {args.f0_max_hz:g}")
+        raise CallError(
+            f"--sample-rate {args.sample_rate}: wanted at least 4 times --f0-max-hz {args.f0_max_hz:g}"
+        )
     args.dataset = os.path.basename(args.manifest).removesuffix(".json")
     args.batch_size = args.batch_size or RECORDS[args.format]
     args.workers = args.workers or (cpus() if args.device == "cpu" else 1)
@@ -130,7 +142,8 @@ def load(args: argparse.Namespace) -> Any:
         track = None if args.pitch_engine == ENGINES[0] else load_pitch_engine(args.pitch_engine)
     except (DeviceError, EngineError) as error:
         raise CallError(str(error)) from error
-    folder = os.path.abspath(args.output or os.path.join("output", f"{args.dataset}_features"))
+    name = "_".join([args.dataset, "features", *filter(None, [args.field])])
+    folder = os.path.abspath(args.output or os.path.join("output", name))
     if args.wanted & IN_FILES and not args.only:
         made_with = {name: value for name, value in args.settings.items() if name != "output"}
         claim_folder(folder, made_with, anew=args.fresh or args.overwrite)
@@ -152,7 +165,9 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
         one if isinstance(one, Exception) else (record_key(record), record, one.arrays, one.notes)
         for record, one in zip(batch, found)
     ]
-    sources = store(items, folder, args.format, lambda record: relative_target(record, args.dataset), write_output)
+    sources = store(
+        items, folder, args.format, lambda record: relative_target(record, args.dataset), write_output
+    )
     return [
         one if isinstance(one, Exception) else {"features_filepath": source, **one.figures}
         for one, source in zip(found, sources)
@@ -164,7 +179,11 @@ def main() -> int:
     args = parse_args()
     if args.format == "npz" and args.wanted & IN_FILES and not args.only:
         check_collisions(args.manifest, lambda record: relative_target(record, args.dataset))
-    own = {"features_filepath": args.wanted & IN_FILES, "rate_syl_s": "rate" in args.wanted, "functionals": True}
+    own = {
+        "features_filepath": args.wanted & IN_FILES,
+        "rate_syl_s": "rate" in args.wanted,
+        "functionals": True,
+    }
     first = next(name for name, is_made in own.items() if is_made)  # its presence says that a record is done
     fields = (first, *(name for name in FIELDS if name != first))
     return run_shard(args, stage="features", fields=fields, load=load, process=process)

@@ -32,7 +32,8 @@ from amela.tool_parser import tool_parser
 def main() -> int:
     """Parse the command line, do what it names and return the exit status."""
     runs = {"convert": convert, "join": join, "filter": keep, "split": split, "sample": sample,
-            "window": window, "explode": explode, "semitones": semitones, "stats": stats, "validate": validate}
+            "window": window, "explode": explode, "semitones": semitones, "stats": stats,
+            "validate": validate}
     args = tool_parser(__doc__, runs).parse_args()
     return int(args.run(args))
 

@@ -1,4 +1,4 @@
-"""extract_features.py: what its figures mean, and that every record has a result or an error, however it runs."""
+"""extract_features.py: what its figures mean; every record has a result or an error, however it runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal  # noqa: F401
 import torch
 
 import extract_features
+import networks.extraction  # noqa: F401 (loaded once: tasks are forks)
 from amela.manifest import record_key
 from amela.merge import merge
 from arrays import Task
 from media.frames import read_frames
 from media.prosody import level_db, pitch_figures
 from media.speech_rate import nuclei, phones, rates, words
-import networks.extraction  # noqa: F401 (loaded once: tasks are forks)
-import scipy.signal  # noqa: F401
+from memory import peak_mib
 from networks.frame_features import FRAMES, Analyser, Settings
 from networks.pitch import best_pitches, track_pitch
 from networks.streaming import Rows, pieces
@@ -123,7 +124,7 @@ def test_pieces_have_each_frame_once_however_a_stream_was_cut() -> None:
 def test_rows_come_back_as_they_came_whatever_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rows, "SLAB", 10 * 4 * 3)
     values = np.arange(3 * 47, dtype=np.float32).reshape(47, 3)
-    rows = Rows(3)
+    rows = Rows()
     for some in np.split(values, [1, 5, 30, 40]):
         rows.add(some)
     assert rows.count == 47
@@ -148,6 +149,21 @@ def test_a_long_recording_in_pieces_equals_the_whole(monkeypatch: pytest.MonkeyP
     for frames in (whole, parted):
         assert frames.peaks
         assert np.allclose(best_pitches([frames.peaks])[0].f0_hz, pitch.f0_hz, rtol=1e-4)
+
+
+def test_a_long_recording_costs_what_is_kept_of_it() -> None:
+    """20 min: 77 MB of samples, of which nothing stays; 50 MB of log-mels and candidates of pitch do."""
+    voice = speak(SENTENCES[1]).astype(np.float32)
+    blocks = 1200 * 16_000 // len(voice)
+    pid = os.fork()
+    if pid == 0:
+        hear = analyser("mel", "pitch", "energy", "rate")
+        hear.frames([voice] * 5)
+        before_mib = peak_mib()
+        hear.frames(np.roll(voice, 331 * number) for number in range(blocks))
+        os._exit(min(255, peak_mib() - before_mib))
+    grown_mib = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert 20 < grown_mib < 130
 
 
 # ---- the stage
@@ -245,6 +261,9 @@ def test_every_record_has_a_result_or_an_error(here: Path) -> None:
     for nothing in (silence, mute):
         assert (nothing["f0_median_hz"], nothing["energy_db"], nothing["rate_syl_s"]) == (None, None, None)
         assert nothing["voiced_ratio"] == 0
+        assert nothing["functionals"]["f0_mean_st"] is nothing["functionals"]["jitter_local"] is None
+    assert all(one["functionals"].keys() == speech["functionals"].keys() for one in found[:10])
+    assert None not in speech["functionals"].values()
     assert len(read_frames(clip["features_filepath"])["mel"]) == 3
     assert len(read_frames(sample["features_filepath"])["mel"]) == 1
     assert len(read_frames(part["features_filepath"])["mel"]) == 51
@@ -256,7 +275,7 @@ def test_every_record_has_a_result_or_an_error(here: Path) -> None:
 def test_arrays_of_tasks_and_a_resumed_run_give_what_one_process_gives(here: Path) -> None:
     shutil.copy("corpus.json", "array.json")
     shutil.copy("corpus.json", "resumed.json")
-    settings = [*LAX, "--workers", 1, "--features", "mel,pitch,energy,rate"]
+    settings = [*LAX, "--workers", 1, "--n-mfcc", 3]
     run("corpus.json", *settings)
     expected = contents("corpus.json")
     argv = ["array.json", *settings, "--batch-size", 2]
@@ -285,7 +304,10 @@ def test_rates_as_stored_and_other_hops(here: Path) -> None:
     run("corpus.json", *LAX, "--features", "mel,pitch,energy", "--sample-rate", "stored", "--hop-ms", 5,
         "--f0-max-hz", 500)  # fmt: skip
     found = records_of("corpus.json")
-    arrays = {name: read_frames(found[n]["features_filepath"]) for n, name in ((0, "plain"), (5, "low"), (6, "high"))}
+    arrays = {
+        name: read_frames(found[n]["features_filepath"])
+        for n, name in ((0, "plain"), (5, "low"), (6, "high"))
+    }
     assert [arrays[name]["sample_rate_hz"] for name in arrays] == [16_000, 8_000, 48_000]
     assert {len(one["f0_hz"]) for one in arrays.values()} == {len(arrays["plain"]["f0_hz"])}
     medians = [found[n]["f0_median_hz"] for n in (0, 5, 6)]
@@ -296,15 +318,27 @@ def test_figures_alone_write_no_file_and_count_as_done(here: Path) -> None:
     run("corpus.json", *LAX, "--features", "rate")
     found = records_of("corpus.json")
     assert not Path("output").exists()
-    assert found[0]["rate_syl_s"] > 2 and found[2]["rate_syl_s"] is None
+    assert found[0]["rate_syl_s"] > 2
+    assert found[2]["rate_syl_s"] is None
     merged = Path("corpus.json").read_bytes()
     run("corpus.json", *LAX, "--features", "rate")
     assert Path("corpus.json").read_bytes() == merged
 
 
+def test_what_is_asked_for_beside_it_changes_no_feature(here: Path) -> None:
+    shutil.copy("corpus.json", "some.json")
+    run("corpus.json", *LAX)
+    run("some.json", *LAX, "--features", "functionals,pitch")
+    for one, some in zip(contents("corpus.json"), contents("some.json")):
+        arrays, fewer = one.pop("arrays", {}), some.pop("arrays", {})
+        assert some.items() <= one.items()
+        assert fewer.items() <= arrays.items()
+
+
 def test_one_record_is_shown_and_nothing_written(here: Path) -> None:
     shown = json.loads(run("corpus.json", "--only", here / "data/corpus/speech.wav"))
-    assert shown["f0_median_hz"] and shown["words_per_s"]
+    assert shown["f0_median_hz"]
+    assert shown["words_per_s"]
     assert sorted(os.listdir(here)) == ["corpus.json", "data"]
 
 

@@ -284,7 +284,8 @@ def test_sample(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_pitch_is_told_from_the_speakers_own(tmp_path: Path) -> None:
-    low = [{"speaker": "low", "f0_median_hz": hz, "voiced_ratio": 0.5, "duration": 4} for hz in (90, 100, 200)]
+    low = [{"speaker": "low", "f0_median_hz": hz, "voiced_ratio": 0.5, "duration": 4}
+           for hz in (90, 100, 200)]  # fmt: skip
     high = [{"speaker": "high", "f0_median_hz": hz, "voiced_ratio": share, "duration": 1}
             for hz, share in ((200, 0.1), (210, 0.1), (220, 0.9))]  # fmt: skip
     others = [{"speaker": "low", "f0_median_hz": None}, {"f0_median_hz": 150}, {"speaker": "mute"}]

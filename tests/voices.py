@@ -109,6 +109,32 @@ def _gap(random: np.random.Generator, count: int) -> np.ndarray:
     return 0.15 * hiss * np.hanning(count)
 
 
+class Pulses(NamedTuple):
+    """Samples (n,) of a vowel driven by pulses, and its true jitter (local) and shimmer (local, dB)."""
+
+    samples: np.ndarray
+    jitter: float
+    shimmer_db: float
+
+
+def pulses(f0_hz: float, jitter: float, shimmer_db: float, duration_s: float = 2.0, seed: int = 0) -> Pulses:
+    """A vowel of pulses whose periods and sizes differ at random, with these standard deviations."""
+    random = np.random.default_rng(seed)
+    count = round(duration_s * SAMPLE_RATE)
+    hz = np.fft.rfftfreq(2 * count, 1 / SAMPLE_RATE)
+    periods_s = (1 + jitter * random.standard_normal(int(duration_s * f0_hz * 0.95))) / f0_hz
+    levels_db = shimmer_db * random.standard_normal(len(periods_s))
+    spectrum = np.zeros(len(hz), complex)
+    for at_s, level_db in zip(0.02 + np.cumsum(periods_s), levels_db):
+        spectrum += 10 ** (level_db / 20) * np.exp(-2j * np.pi * hz * at_s)
+    spectrum *= (hz < 7500) / (1 + (hz / 200) ** 2)
+    for centre, width in zip(VOWELS["a"], BANDWIDTHS_HZ):
+        spectrum *= centre**2 / (centre**2 - hz**2 + 1j * hz * width)
+    samples = np.fft.irfft(spectrum)[:count]
+    true_jitter = np.abs(np.diff(periods_s[1:])).mean() / periods_s.mean()
+    return Pulses(0.3 * samples / np.abs(samples).max(), true_jitter, np.abs(np.diff(levels_db)).mean())
+
+
 def mixed(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     """Samples in noise (repeated to their length) whose mean power is `snr_db` below theirs."""
     noise = np.resize(noise, len(samples))

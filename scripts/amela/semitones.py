@@ -43,5 +43,6 @@ def with_semitones(records: Iterable[Record], medians: dict[Any, float], by: str
         if median_hz:
             own_hz = record.get("f0_median_hz")
             semitones = round(12 * math.log2(own_hz / median_hz), 3) if own_hz else None
-            record = {**record, "f0_speaker_median_hz": median_hz, "f0_median_semitones": semitones}
-        yield record
+            yield {**record, "f0_speaker_median_hz": median_hz, "f0_median_semitones": semitones}
+        else:
+            yield record

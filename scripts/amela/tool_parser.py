@@ -133,4 +133,5 @@ def _validate(command: cli.Parser) -> None:
 
 
 _ADD = {"convert": _convert, "join": _join, "filter": _filter, "split": _split, "sample": _sample,
-        "window": _window, "explode": _explode, "semitones": _semitones, "stats": _stats, "validate": _validate}
+        "window": _window, "explode": _explode, "semitones": _semitones, "stats": _stats,
+        "validate": _validate}

@@ -1,9 +1,9 @@
 """How fast somebody speaks: syllable nuclei, words and phones, each a second of speech.
 
 A nucleus is a peak of loudness. The loudness is the power from 250 to 2500 Hz, where vowels are strong and
-hisses weak, smoothed over 60 ms, in dB. Peaks count that rise at least 1.5 dB above the dips on both sides and
-lie within 25 dB of the loud parts (the 99th percentile). Thresholds after de Jong & Wempe 2009, the band
-after Pfitzinger et al. 1996; their voicing check is left out, as the band stands in for it.
+hisses weak, smoothed over 60 ms, in dB. Peaks count that rise at least 1.5 dB above the dips on both sides
+and lie within 25 dB of the loud parts (the 99th percentile). The method is that of de Jong & Wempe 2009; the
+band, after Pfitzinger et al. 1996, stands in for their check of voicing.
 
 Speech is what the field `speech` says (vad.py). Where it is missing: the frames within those 25 dB, pauses
 shorter than 0.3 s filled.
@@ -25,7 +25,9 @@ LOUD = 99  # percentile
 PAUSE_S = 0.3
 QUIET = 1e-10  # power below which nothing is a sound: -100 dB
 # Scripts that set no blanks between words: Thai to Burmese, Khmer, kana, Han.
-WITHOUT_BLANKS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+WITHOUT_BLANKS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+)
 TIES = "\u0361\u035c"
 SWITCH = re.compile(r"\([a-z-]+\)")  # espeak's mark of another language
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from networks.functionals import N_MFCC
 from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
 from networks.pitch import PIECE as PITCH_FRAMES
 from networks.pitch import Finder, Peaks, Pitch
+from networks.spectral_shape import loudness, spectral_shape
 from networks.streaming import Piece, Rows, pieces
+from networks.voice_cycles import Cycles, find_cycles, joined
 
 FRAMES = 2 * PITCH_FRAMES  # of a piece
 WINDOW_S = 0.025  # of the spectrum, where nothing else is asked for
@@ -61,7 +64,8 @@ class Analyser:
         self.hop_s = self.hop / rate_hz
         self.window = torch.hann_window(n_fft, device=device)
         self.bank = slaney_bank(settings.n_mels, n_fft, rate_hz).float().T.contiguous().to(device)
-        self.cosines = cosines(settings.n_mfcc, settings.n_mels).float().to(device)
+        n_mfcc = max(settings.n_mfcc, 1 + N_MFCC if self._wants() else 0)
+        self.cosines = cosines(n_mfcc, settings.n_mels).float().to(device)
         bins_hz = torch.arange(n_fft // 2 + 1) * rate_hz / n_fft
         low_hz, high_hz = SYLLABLE_HZ
         self.band = slice(int((bins_hz < low_hz).sum()), int((bins_hz <= high_hz).sum()))
@@ -74,50 +78,64 @@ class Analyser:
 
         Raises ValueError for one without a sample.
         """
-        found: list[dict[str, np.ndarray]] = []
-        mel_db, loudest_db = Rows(self.settings.n_mels), -math.inf
-        peaks: list[Peaks] = []
-        squares, samples = 0.0, 0
+        contours, peaks, mel_db = Rows(), Rows(), Rows()
+        names: list[str] = []
+        before: torch.Tensor | None = None
+        loudest_db, squares, samples = -math.inf, 0.0, 0
         for piece in pieces(blocks, self.hop, FRAMES, self.context):
             own = piece.samples[piece.before * self.hop :][: piece.count * self.hop]
             squares += float(np.square(own, dtype=np.float64).sum())
             samples += len(own)
-            contours, mel = self._spectra(piece)
+            found, before = self._spectra(piece, before)
+            mel = found.pop("mel", None)
             if mel is not None:
                 mel_db.add(mel)
                 loudest_db = max(loudest_db, float(mel.max()))
             if self._wants("pitch") and self.settings.track:
-                contours["f0_hz"], contours["voicing"] = self._track(piece)
+                found["f0_hz"], found["voicing"] = self._track(piece)
             elif self._wants("pitch"):
-                peaks.append(self._peaks(piece))
-            found.append(contours)
-        if not found:
+                one = self._peaks(piece)
+                peaks.add(np.concatenate([one.hz, one.height, one.power[:, None]], 1))
+            names = list(found)
+            contours.add(np.stack(list(found.values()), 1))
+        if not samples:
             raise ValueError("no samples; wanted sound")
-        joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        whole = Peaks(*map(np.concatenate, zip(*peaks))) if peaks else None
-        return Frames(joined, mel_db, loudest_db, whole, squares / samples)
+        table, candidates = contours.whole(), peaks.whole()
+        half = candidates.shape[1] // 2
+        return Frames(
+            {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(names)},
+            mel_db,
+            loudest_db,
+            Peaks(candidates[:, :half], candidates[:, half:-1], candidates[:, -1]) if half else None,
+            squares / samples,
+        )
 
     def _wants(self, *names: str) -> bool:
         return not self.settings.features.isdisjoint((*names, "functionals"))
 
-    def _spectra(self, piece: Piece) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Return contours and log-mels of a piece's own frames."""
+    def _spectra(
+        self, piece: Piece, before: torch.Tensor | None
+    ) -> tuple[dict[str, np.ndarray], torch.Tensor | None]:
+        """Return contours and log-mels of a piece's own frames, and the power (bins,) of the last one;
+        `before` is that of the piece before.
+        """
         samples = torch.from_numpy(piece.samples).to(self.device)
-        windows = centred_frames(samples, self.n_fft, self.hop)
-        windows = windows[piece.before : piece.before + piece.count]
-        found: list[dict[str, Any]] = []
-        for some in windows.split(AT_ONCE):
-            contours: dict[str, torch.Tensor] = {}
+        own = slice(piece.before, piece.before + piece.count)
+        found: list[dict[str, np.ndarray]] = []
+        for some in centred_frames(samples, self.n_fft, self.hop)[own].split(AT_ONCE):
             spectrum = torch.fft.rfft(some * self.window)
             power = spectrum.real.square() + spectrum.imag.square()
-            contours["band"] = power[:, self.band].sum(1)
+            contours = {"band": power[:, self.band].sum(1)}
             if self._wants("mel", "mfcc"):
-                contours["mel"] = to_db(power @ self.bank)
+                mel = power @ self.bank
+                contours["mel"] = to_db(mel)
+            if self._wants():
+                contours |= {"loudness": loudness(mel), **spectral_shape(power, self.rate_hz, before)}
+            before = power[-1]
             found.append({name: values.cpu().numpy() for name, values in contours.items()})
-        joined = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        power = mean_squares(samples, self.n_fft, self.hop)[piece.before : piece.before + piece.count]
-        joined["power"] = power.cpu().numpy()
-        return joined, joined.pop("mel", None)
+        whole = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        whole["power"] = mean_squares(samples, self.n_fft, self.hop)[own].cpu().numpy()
+        return whole, before
 
     def _peaks(self, piece: Piece) -> Peaks:
         samples = torch.from_numpy(piece.samples).to(self.device)
@@ -136,13 +154,13 @@ class Analyser:
 
     @torch.inference_mode()
     def mel_and_mfcc(self, frames: Frames) -> dict[str, np.ndarray]:
-        """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc), float16, those that are wanted, of a
-        record's log-mels, which are gone then; nothing in them lies more than 80 dB below the loudest.
+        """Return `mel` (frames, n_mels) and `mfcc` (frames, n_mfcc or more), float16, those that are wanted,
+        of a record's log-mels, which are gone then; nothing in them lies more than 80 dB below the loudest.
         """
-        widths = {"mel": self.settings.n_mels, "mfcc": self.settings.n_mfcc}
+        widths = {"mel": self.settings.n_mels * ("mel" in self.settings.features)}
+        widths["mfcc"] = self.cosines.shape[1] * self._wants("mfcc")
         count, floor = frames.mel_db.count, np.float32(frames.loudest_db - TOP_DB)
-        found = {name: np.empty((count, width), np.float16)
-                 for name, width in widths.items() if name in self.settings.features}  # fmt: skip
+        found = {name: np.empty((count, width), np.float16) for name, width in widths.items() if width}
         start = 0
         for some in frames.mel_db.take(FRAMES):
             raised = np.maximum(some, floor)
@@ -153,3 +171,13 @@ class Analyser:
                 found["mfcc"][start : start + len(some)] = cepstra.cpu().numpy()
             start += len(some)
         return found
+
+    def cycles(self, blocks: Iterable[np.ndarray], f0_hz: np.ndarray) -> Cycles:
+        """Return the cycles of the voice, whose pitch (frames,) is known: a second pass over the blocks."""
+        found, start = [], 0
+        for piece in pieces(blocks, self.hop, FRAMES, 0):
+            found.append(
+                find_cycles(piece.samples, self.rate_hz, f0_hz[start : start + piece.count], self.hop)
+            )
+            start += piece.count
+        return joined(found)

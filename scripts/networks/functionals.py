@@ -124,19 +124,16 @@ def spread(name: str, values: np.ndarray, unit: str) -> dict[str, float | None]:
 def slopes(name: str, contour: np.ndarray, hop_s: float, unit: str) -> dict[str, float | None]:
     """Return mean and deviation of the slopes of rising and of falling stretches, a second.
 
-    A stretch runs from one turn of the contour (smoothed over five frames, within what is finite) to the
-    next; those shorter than SHORTEST_S are passed over.
+    A stretch runs from one turn of the contour to the next; those shorter than SHORTEST_S are passed over.
     """
     rises: list[float] = []
     falls: list[float] = []
     for start, end in runs(np.isfinite(contour)):
         if end - start < 5:
             continue
-        smooth = np.convolve(np.pad(contour[start:end], 2, mode="edge"), np.full(5, 0.2), "valid")
-        turns = np.flatnonzero(np.diff(np.sign(np.diff(smooth)))) + 1
-        ends = np.concatenate([[0], turns, [len(smooth) - 1]])
+        ends = turns(contour[start:end])
         lengths = np.diff(ends) * hop_s
-        change = np.diff(smooth[ends])
+        change = np.diff(contour[start + ends])
         keep = (lengths >= SHORTEST_S) & (change != 0)
         steep = change[keep] / lengths[keep]
         rises += steep[steep > 0].tolist()
@@ -145,6 +142,19 @@ def slopes(name: str, contour: np.ndarray, hop_s: float, unit: str) -> dict[str,
         **moments(f"{name}_rise", np.array(rises), unit),
         **moments(f"{name}_fall", np.array(falls), unit),
     }
+
+
+def turns(contour: np.ndarray) -> np.ndarray:
+    """Return where a contour (frames, at least 5) begins, turns and ends: its highest and lowest values near
+    the turns of what five frames' means leave of it.
+    """
+    wide = np.pad(contour, 2, mode="edge")
+    smooth = np.convolve(wide, np.full(5, 0.2), "valid")
+    at = np.flatnonzero(np.diff(np.sign(np.diff(smooth)))) + 1
+    near = np.lib.stride_tricks.sliding_window_view(wide, 5)[at]
+    is_top = smooth[at] > smooth[at - 1]
+    places = at - 2 + np.where(is_top, near.argmax(1), near.argmin(1))
+    return np.unique(np.concatenate([[0], places, [len(contour) - 1]]).clip(0, len(contour) - 1))
 
 
 def quality(cycles: Cycles | None) -> dict[str, float | None]:

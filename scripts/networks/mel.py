@@ -19,7 +19,9 @@ TOP_DB = 80.0  # what lies further below a record's loudest value is raised to t
 
 
 def slaney_bank(n_mels: int, n_fft: int, sample_rate_hz: int) -> torch.Tensor:
-    """Return triangles (n_mels, n_fft // 2 + 1), float64, from 0 Hz to half the rate, each of area 1 (in Hz)."""
+    """Return triangles (n_mels, n_fft // 2 + 1), float64, from 0 Hz to half the rate, each of
+    area 1 (in Hz).
+    """
     top = _mel(sample_rate_hz / 2)
     ends_hz = _hz(torch.linspace(0, top, n_mels + 2, dtype=torch.float64))
     bins_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate_hz / n_fft

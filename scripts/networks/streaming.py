@@ -41,24 +41,25 @@ def pieces(blocks: Iterable[np.ndarray], hop: int, frames: int, context: int) ->
 
 
 class Rows:
-    """Rows of `width` float32 numbers that come in pieces. They are kept in slabs so large that the system
-    gives each by itself, as it is filled, and takes it back whole: among the small blocks of a long run they
-    would leave holes that nobody uses.
+    """Rows of float32 numbers that come in pieces. They are kept in slabs so large that the system gives each
+    by itself, as it is filled, and takes it back whole: among the short-lived blocks of a long run they would
+    leave holes that nobody can use.
     """
 
     SLAB = 64 << 20  # bytes
 
-    def __init__(self, width: int) -> None:
-        self.width, self.count, self.room = width, 0, self.SLAB // (4 * width)
+    def __init__(self) -> None:
+        self.count = 0
         self.slabs: list[np.ndarray] = []
 
     def add(self, rows: np.ndarray) -> None:
-        """Add rows (n, width)."""
+        """Add rows (n, width), all of one width."""
+        room = max(1, self.SLAB // (4 * rows.shape[1]))
         while len(rows):
-            used = self.count % self.room
+            used = self.count % room
             if not used:
-                self.slabs.append(np.empty((self.room, self.width), np.float32))
-            some = rows[: self.room - used]
+                self.slabs.append(np.empty((room, rows.shape[1]), np.float32))
+            some = rows[: room - used]
             self.slabs[-1][used : used + len(some)] = some
             self.count += len(some)
             rows = rows[len(some) :]
@@ -71,3 +72,8 @@ class Rows:
             left -= len(slab)
             for start in range(0, len(slab), most):
                 yield slab[start : start + most]
+
+    def whole(self) -> np.ndarray:
+        """Return all rows (n, width), and let go of them here; (0, 0) where there are none."""
+        parts = list(self.take(self.count))
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

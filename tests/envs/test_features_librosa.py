@@ -1,7 +1,7 @@
 """Mel spectra, cepstra and energy against librosa's own, at several rates and windows.
 
-Tolerances: 2e-3 dB and 1e-3 for mel and mfcc as computed (float32 on both sides), and half a step of float16 as
-stored: 2^-11 of the value.
+Tolerances: 2e-3 dB and 1e-3 for mel and mfcc as computed (float32 on both sides), and half a step of float16
+as stored: 2^-11 of the value.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def test_mel_mfcc_and_energy_are_librosas(rate_hz: int, n_fft: int, n_mels: int)
         )
         mel = librosa.power_to_db(power, top_db=TOP_DB)
         mfcc = librosa.feature.mfcc(S=mel, n_mfcc=20)
-        rms = librosa.feature.rms(
-            y=samples, frame_length=n_fft, hop_length=analyser.hop, pad_mode="constant"
-        )
+        rms = librosa.feature.rms(y=samples, frame_length=n_fft, hop_length=analyser.hop, pad_mode="constant")
         frames = analyser.frames(np.array_split(samples, 3))
         ours = np.concatenate(list(analyser.frames(np.array_split(samples, 3)).mel_db.take(10**9)))
         stored = analyser.mel_and_mfcc(frames)

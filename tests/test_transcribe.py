@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import transcribe as transcribing
 from conftest import REPOSITORY
 from media import audio, sentences
 from media.cutting import Piece
@@ -184,6 +185,15 @@ def test_a_folder_is_not_listed_by_each_task_of_an_array(spoken, tmp_path, monke
     said = transcribe(spoken, cwd=tmp_path, status=2)
     assert f"manifest_tools.py convert {spoken} metadata/NAME.json" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("keeps", "lang"), [(True, {}), (False, {"lang": "en"})])
+def test_a_language_that_is_there_stays_unless_overwritten(keeps, lang, tmp_path):
+    path = write_wav(tmp_path / "a.wav", np.zeros(RATE))
+    model = WordTranscriber(lambda *_: [Piece(0.0, 1.0, 0.0, 1.0)], Echo()), "model", None, keeps
+    (fields,) = transcribing.process(model, [{"audio_filepath": str(path), "lang": "de"}])
+    assert {name: value for name, value in fields.items() if name == "lang"} == lang
+    assert fields["whisperx_text"] == "en 1.0"
 
 
 class Echo:

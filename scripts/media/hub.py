@@ -12,7 +12,7 @@ WHOLE_BYTES = (
     1 << 30
 )  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
-COPIES = ("*.msgpack", "*.h5", "*.ot", "onnx/*", "*.fp32-*")  # the same weights for others: 20 GB of Whisper's
+COPIES = ("*.msgpack", "*.h5", "*.ot", "onnx/*", "*.fp32-*")  # the same weights again: 20 GB of Whisper's
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import transcribe as transcribing
 from conftest import REPOSITORY
 from media import audio, sentences
 from media.cutting import Piece
@@ -100,6 +101,22 @@ def test_clips_are_cut_where_the_manifest_was_transcribed_before(spoken, tmp_pat
     assert read(tmp_path / "m_clips.json")[0]["emotion"] == {"label": "joy"}
 
 
+def test_clips_of_an_array_are_listed_by_the_command_without_it(spoken, tmp_path):
+    records = [{"audio_filepath": str(spoken / name), "duration": 2.0} for name in ("fox.wav", "stereo.wav")]
+    manifest = write(tmp_path / "m.json", records)
+    run = [manifest, "--backend", "pocketsphinx", "--clips"]
+    for shard in (0, 1):
+        transcribe(*run, "--num-shards", 2, "--shard-index", shard, cwd=tmp_path)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "output").rglob("*.wav")}
+    assert len(made) == 2
+    assert not (tmp_path / "m_clips.json").exists()
+    merge = [sys.executable, str(REPOSITORY / "scripts/merge_manifest.py"), "--manifest", str(manifest)]
+    subprocess.run(merge, check=True, capture_output=True)
+    transcribe(*run, cwd=tmp_path)
+    assert sorted(made) == sorted(Path(clip["audio_filepath"]) for clip in read(tmp_path / "m_clips.json"))
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "output").rglob("*.wav")}
+
+
 def test_a_text_file_becomes_a_record_a_sentence(tmp_path):
     (tmp_path / "book.txt").write_text("\ufeffDr. Li paid $3.50. 12 34\nWhy? 😀\n\nThe end", encoding="utf-8")
     said = transcribe(tmp_path / "book.txt", tmp_path, "--sentiment-model", "m")
@@ -184,6 +201,15 @@ def test_a_folder_is_not_listed_by_each_task_of_an_array(spoken, tmp_path, monke
     said = transcribe(spoken, cwd=tmp_path, status=2)
     assert f"manifest_tools.py convert {spoken} metadata/NAME.json" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("keeps", "lang"), [(True, {}), (False, {"lang": "en"})])
+def test_a_language_that_is_there_stays_unless_overwritten(keeps, lang, tmp_path):
+    path = write_wav(tmp_path / "a.wav", np.zeros(RATE))
+    model = WordTranscriber(lambda *_: [Piece(0.0, 1.0, 0.0, 1.0)], Echo()), "model", None, keeps
+    (fields,) = transcribing.process(model, [{"audio_filepath": str(path), "lang": "de"}])
+    assert {name: value for name, value in fields.items() if name == "lang"} == lang
+    assert fields["whisperx_text"] == "en 1.0"
 
 
 class Echo:

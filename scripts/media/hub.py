@@ -14,7 +14,7 @@ WHOLE_BYTES = (
     1 << 30
 )  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
-OF_OTHERS = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*")  # the same weights for what nobody uses here
+COPIES = ("*.msgpack", "*.h5", "*.ot", "*.onnx", "onnx/*", "*.fp32-*")  # the same weights again: 20 GB of Whisper's
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
 
@@ -89,7 +89,7 @@ def folder_of(model: str, commit: str) -> str:
         return os.path.expanduser(model)
     from huggingface_hub import snapshot_download
 
-    return snapshot_download(model, revision=commit, ignore_patterns=OF_OTHERS)
+    return snapshot_download(model, revision=commit, ignore_patterns=list(COPIES))
 
 
 def nemo_file_of(model: str, commit: str) -> str:

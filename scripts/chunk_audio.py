@@ -6,11 +6,10 @@
 Of a manifest it makes a manifest of chunks: records with `offset` and `duration` in the same files, or with
 --clips files of their own. Of two folders, paired by the stem of names, it makes
 DIR/audio/STEM_0000000-0020000.wav (ms; mono, the recording's rate), DIR/transcripts/….txt and a manifest,
-DIR/chunks.json. A word goes to the chunks in which
-its middle lies. Its time is that of --words (TextGrids or a CTM, by the stem of the recording), else of the
-words in `whisperx` or `asr_segments`; without any the words are spread over the speech (or the recording) by
-their letters, and the chunk has `text_times`: "proportion" instead of "words". What is short enough stays
-whole. Files that are there are not cut again.
+DIR/chunks.json. A word goes to the chunks in which its middle lies. Its time is that of --words (TextGrids or
+a CTM, by the stem of the recording), else of the words in `whisperx` or `asr_segments`; without any the words
+are spread over the speech (or the recording) by their letters, and the chunk has `text_times`: "proportion"
+instead of "words". What is short enough stays whole. Files that are there are not cut again.
 """
 
 from __future__ import annotations
@@ -53,9 +52,7 @@ def parse_args() -> argparse.Namespace:
     add("--text-field", metavar="FIELD", help="field with the text (default: whisperx_text, else text)")
     add_speed("--clips", metavar="DIR", help="of a manifest: write the chunks' audio there")
     add_speed("--workers", type=positive, default=cpus(), metavar="N", help="recordings cut at once")
-    add_speed(
-        "--overwrite", action="store_true", help="replace the output, and files made with other settings"
-    )
+    add_speed("--overwrite", action="store_true", help="replace the output, and cut again what is there")
     args = arguments.parse_args()
     folders = (args.audio_dir, args.transcripts_dir, args.output_dir)
     if all(folders) == bool(args.manifest and args.output) or any(folders) != all(folders):
@@ -131,12 +128,13 @@ class Chunker:
             name = os.path.normpath(f"/{piece.get('id') or relative_target(record, '')}").lstrip("/")
             start_s = (piece.get("offset") or 0.0) - (record.get("offset") or 0.0)
             clips.append(Clip(start_s, start_s + piece["duration"], os.path.join(self.audio, f"{name}.wav")))
-            if self.texts:
-                with write_output(os.path.join(self.texts, f"{name}.txt")) as file:
-                    file.write(f"{piece.get(field, '')}\n".encode())
         if self.args.overwrite or not all(os.path.exists(clip.path) for clip in clips):
             write_clips(record, clips, write_output)
         for piece, clip in zip(pieces, clips):
+            if self.texts:
+                stem = os.path.relpath(clip.path, self.audio).removesuffix(".wav")
+                with write_output(os.path.join(self.texts, f"{stem}.txt")) as file:
+                    file.write(f"{piece.get(field, '')}\n".encode())
             piece["audio_filepath"] = clip.path
             for name in ("offset", "channel"):
                 piece.pop(name, None)

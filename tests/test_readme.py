@@ -189,7 +189,8 @@ def help_of(repo, script: str, words: list[str]) -> str:
         found = re.search(r"^run_stage \S+ (\S+)", (repo / f"slurm/{script}.slurm").read_text(), re.MULTILINE)
         path = str(repo / "scripts" / found[1])
     told = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True, check=True).stdout
-    if words and re.search(rf"^ +{re.escape(words[0])} ", told, re.MULTILINE):
+    is_command = words and not words[0].startswith("-")
+    if is_command and re.search(rf"^ +{re.escape(words[0])} ", told, re.MULTILINE):
         command = [sys.executable, path, words[0], "--help"]
         told += subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return told

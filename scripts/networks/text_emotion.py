@@ -43,10 +43,9 @@ class TextEmotion:
         self.order = order_of(names, folder)
         # One emotion a text only where the model says so: GoEmotions gives several, hence a sigmoid for each.
         self.single = model.config.problem_type == "single_label_classification"
+        # RoBERTa counts positions from behind the padding's number.
         positions = model.config.max_position_embeddings - (model.config.pad_token_id or 0) - 1
-        self.window = min(
-            self.tokenizer.model_max_length, positions
-        )  # RoBERTa counts from behind the padding
+        self.window = min(self.tokenizer.model_max_length, positions)
         self.model = model.to(self.device)
         self.batch_tokens = CPU_TOKENS if self.device == "cpu" else GPU_TOKENS
 

@@ -92,7 +92,8 @@ class Table:
         self.who = Utterances(keys, hash_key)
         make = maker(args.by, read_table(args.table) if args.table else None)
         torch.set_num_threads(1)  # the threads are given to records
-        width, self.problems = write_vectors(make, self._records(args.manifest), vectors, cpus(), log)
+        threads = cpus() if args.by == "audio" else 1  # the others are read from few files
+        width, self.problems = write_vectors(make, self._records(args.manifest), vectors, threads, log)
         torch.set_num_threads(cpus())
         self.who.finish()
         if not width:

@@ -98,8 +98,8 @@ class Table:
         self.who.finish()
         if not width:
             raise CallError(f"{args.manifest}: no record gives a vector; the first: {self.problems[0]}")
-        self.vectors = np.memmap(vectors, np.float32, "r+").reshape(len(self.who), width)
-        self.there = np.ones(len(self.who), bool)
+        self.vectors = np.memmap(vectors, np.float32, "r+").reshape(self.who.count, width)
+        self.there = np.ones(self.who.count, bool)
         self.there[list(self.problems)] = False
 
     def _records(self, manifest: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -150,7 +150,7 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     asking = np.array([one is None for one in found])
     for speaker in np.unique(speakers[asking]):
         places = np.flatnonzero(asking & (speakers == speaker))
-        among = table.who.of_speaker(speaker) if by_speaker else np.arange(len(table.who))
+        among = table.who.of_speaker(speaker) if by_speaker else np.arange(table.who.count)
         among = among[table.there[among]]
         barred = [table.who.overlapping(row) for row in rows[places]]
         for place, (near, cosines) in zip(places, nearest.of(rows[places], among, barred, args.top_k)):

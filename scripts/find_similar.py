@@ -92,13 +92,14 @@ class Table:
         self.who = Utterances(keys, hash_key)
         make = maker(args.by, read_table(args.table) if args.table else None)
         torch.set_num_threads(1)  # the threads are given to records
-        width, self.problems = write_vectors(make, self._records(args.manifest), vectors, cpus(), log)
+        threads = cpus() if args.by == "audio" else 1  # the others are read from few files
+        width, self.problems = write_vectors(make, self._records(args.manifest), vectors, threads, log)
         torch.set_num_threads(cpus())
         self.who.finish()
         if not width:
             raise CallError(f"{args.manifest}: no record gives a vector; the first: {self.problems[0]}")
-        self.vectors = np.memmap(vectors, np.float32, "r+").reshape(len(self.who), width)
-        self.there = np.ones(len(self.who), bool)
+        self.vectors = np.memmap(vectors, np.float32, "r+").reshape(self.who.count, width)
+        self.there = np.ones(self.who.count, bool)
         self.there[list(self.problems)] = False
 
     def _records(self, manifest: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -149,7 +150,7 @@ def process(model: Any, batch: list[dict[str, Any]]) -> list[Any]:
     asking = np.array([one is None for one in found])
     for speaker in np.unique(speakers[asking]):
         places = np.flatnonzero(asking & (speakers == speaker))
-        among = table.who.of_speaker(speaker) if by_speaker else np.arange(len(table.who))
+        among = table.who.of_speaker(speaker) if by_speaker else np.arange(table.who.count)
         among = among[table.there[among]]
         barred = [table.who.overlapping(row) for row in rows[places]]
         for place, (near, cosines) in zip(places, nearest.of(rows[places], among, barred, args.top_k)):

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from amela.outputs import relative_target, write_output
-from media.frames import GROUP_ROWS, FramesError, read_frames, store
+from media.frames import GROUP_ROWS, FramesError, read_array, read_frames, store
 
 
 def batch(count: int) -> list:
@@ -69,9 +69,24 @@ def test_another_reader_needs_no_code_of_ours(tmp_path: Path) -> None:
     assert np.array_equal(np.frombuffer(row["mel"], dtype).reshape(row["mel_shape"]), items[2][2]["mel"])
 
 
+@pytest.mark.parametrize("form", ["parquet", "npz"])
+def test_one_array_is_read_by_itself(tmp_path: Path, form: str) -> None:
+    items = batch(GROUP_ROWS + 9)
+    sources = store(items, str(tmp_path), form, lambda one: relative_target(one, "corpus"), write_output)
+    for item, source in zip(items, sources, strict=True):
+        if not isinstance(item, Exception):
+            found = read_array(source, "mel")
+            assert found.dtype == np.float16
+            assert np.array_equal(found, item[2]["mel"])
+    with pytest.raises(FramesError, match="wanted an array `pitch`"):
+        read_array(sources[0], "pitch")
+
+
 @pytest.mark.parametrize("source", ["nothing.npz", "nothing.parquet#row=0", "bad.parquet#row=0", "bad.npz"])
 def test_a_damaged_source_is_named(tmp_path: Path, source: str) -> None:
     for name in ("bad.parquet", "bad.npz"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(FramesError, match=source.partition("#")[0]):
         read_frames(str(tmp_path / source))
+    with pytest.raises(FramesError, match=source.partition("#")[0]):
+        read_array(str(tmp_path / source), "mel")

@@ -69,14 +69,13 @@ def test_the_nearest_are_exactly_those_of_brute_force(rows: int, width: int, k: 
 def test_equal_vectors_come_in_the_order_of_the_rows() -> None:
     vectors = np.zeros((COLUMNS + 100, 5), np.float32)
     vectors[:, 2] = 1
-    found = Nearest(vectors, CPU).of(
-        np.array([3, 4000]), np.arange(len(vectors)), [np.array([3]), np.array([4000])], 4
-    )
+    queries = np.array([3, COLUMNS + 50])
+    found = Nearest(vectors, CPU).of(queries, np.arange(len(vectors)), [queries[:1], queries[1:]], 4)
     assert [near.tolist() for near, _ in found] == [[0, 1, 2, 4], [0, 1, 2, 3]]
 
 
 def test_what_is_found_does_not_depend_on_who_asks_with_it() -> None:
-    vectors = unit_vectors(COLUMNS + 500, 39, alike=100)
+    vectors = unit_vectors(2 * COLUMNS + 500, 39, alike=100)
     rows = np.arange(len(vectors))
     queries = np.arange(0, len(vectors), 7)[: QUERIES + 90]
     together = Nearest(vectors, CPU).of(queries, rows, [np.array([query]) for query in queries], 6)

@@ -22,6 +22,7 @@ from media.units import ROW, parquet_id
 
 GROUP_ROWS = 128  # a reader of one record reads its group
 OPEN_PARTS = 16
+OPEN_GROUPS = 64  # of one array each; an array of as many tasks deals its records over as many parts
 DTYPE = b"dtype"
 
 
@@ -118,6 +119,35 @@ def read_frames(source: str) -> dict[str, Any]:
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         what = " ".join(str(error).split())[:200]
         raise FramesError(f"{source}: {what}; wanted arrays as a stage of AMELA writes them") from error
+
+
+def read_array(source: str, name: str) -> Any:
+    """Return one array of a source, the others unread; FramesError where it has none. What lies near in a
+    part is kept, so that records in the order of their parts cost a read a group.
+    """
+    import numpy as np
+
+    path, is_row, row = source.partition(ROW)
+    try:
+        if is_row:
+            group, index = divmod(int(row), GROUP_ROWS)
+            return _group(path, os.stat(path).st_mtime_ns, group, name)[index]
+        with np.load(path, allow_pickle=False) as file:
+            return file[name]
+    except Exception as error:  # as above
+        what = " ".join(str(error).split())[:200]
+        raise FramesError(f"{source}: {what}; wanted an array `{name}`, as a stage of AMELA makes") from error
+
+
+@lru_cache(maxsize=OPEN_GROUPS)
+def _group(path: str, mtime_ns: int, group: int, name: str) -> list[Any]:
+    """Return the arrays of a column of a group of rows."""
+    import numpy as np
+
+    part = _part(path, mtime_ns)
+    dtype = part.schema_arrow.field(name).metadata[DTYPE].decode()
+    rows = part.read_row_group(group, columns=[name, f"{name}_shape"]).to_pylist()
+    return [np.frombuffer(row[name], dtype).reshape(row[f"{name}_shape"]) for row in rows]
 
 
 def _row(path: str, row: int) -> dict[str, Any]:

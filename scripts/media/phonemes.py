@@ -67,7 +67,7 @@ class Phonemizer:
     def _speak(self, text: str, voice: str, options: Options) -> str:
         from phonemizer.separator import Separator, default_separator
 
-        separator = default_separator if self.backend in (ESPEAK, SEGMENTS) else Separator(" | ", "", " ")
+        separator = default_separator if self.backend in (ESPEAK, SEGMENTS) else Separator(" | ", " . ", " ")
         speaker = speaker_of(self.backend, voice, options.punctuation, options.stress)
         return " ".join(speaker.phonemize([text], separator=separator, strip=options.strip)) if text else ""
 

@@ -1,6 +1,6 @@
 """Who speaks where, of many utterances: what tells a pair that must not be compared, as one holds the other.
 
-Some 100 bytes of memory an utterance, and its key in a nameless file, so a million fit into any machine.
+Some 200 bytes of memory an utterance, and its key in a nameless file, so a million fit into any machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 EVERYWHERE = (-np.inf, np.inf)  # s
 NOWHERE = (-1.0, -1.0)  # s: overlaps what is everywhere, and nothing else
-ANY_CHANNEL = -1
+ANY_CHANNEL, MANY = -1, 2**15
 DEPTH = 8  # parents of parents that are looked for
 
 
@@ -28,16 +28,13 @@ class Utterances:
     def __init__(self, keys: IO[bytes], hash_key: Callable[[str], int]) -> None:
         self._keys, self._hash = keys, hash_key
         self._ends = array("q", [0])
-        self._columns = [array("q"), array("q"), array("d"), array("d"), array("l")]
+        self._columns = [array("q"), array("q"), array("d"), array("d"), array("h")]
         self._own, self._parents, self._speakers = array("q"), array("q"), array("q")
-        self.with_speaker = 0
-
-    def __len__(self) -> int:
-        return len(self._own)
+        self.with_speaker = self.count = 0
 
     def add(self, key: str, record: dict[str, Any]) -> None:
         """Add a record, known by its key."""
-        row = len(self)
+        row, self.count = self.count, self.count + 1
         self._ends.append(self._ends[-1] + self._keys.write(key.encode("utf-8", "surrogateescape")))
         self._own.append(self._hash(key))
         speaker, parent = record.get("speaker"), record.get("parent")
@@ -47,8 +44,9 @@ class Utterances:
         self._place(row, self._own[-1], EVERYWHERE)
         if record.get("audio_filepath") is not None:
             channel = record.get("channel")
+            known = isinstance(channel, int) and 0 <= channel < MANY
             where = self._hash(f"file {record['audio_filepath']}")
-            self._place(row, where, _stretch(record), ANY_CHANNEL if channel is None else channel)
+            self._place(row, where, _stretch(record), channel if known else ANY_CHANNEL)
         if self._parents[-1]:
             start_s, end_s = record.get("start_s"), record.get("end_s")
             known = isinstance(start_s, (int, float)) and isinstance(end_s, (int, float))
@@ -65,11 +63,12 @@ class Utterances:
         self._sorted_keys = own[self._by_key]
         self._add_ancestors(parents)
         self._row, self._where, self._start_s, self._end_s, self._channel = map(np.array, self._columns)
+        self.speakers = np.array(self._speakers)
+        del self._columns, self._own, self._parents, self._speakers  # what grew, and has its copy
         order = np.argsort(self._where, kind="stable")
         self._sorted_places, self._at_place = self._where[order], order
         self._by_row = np.argsort(self._row, kind="stable")
-        self._row_ends = np.searchsorted(self._row[self._by_row], np.arange(len(self) + 1))
-        self.speakers = np.array(self._speakers)
+        self._row_ends = np.searchsorted(self._row[self._by_row], np.arange(self.count + 1))
         self._by_speaker = np.argsort(self.speakers, kind="stable")
         self._sorted_speakers = self.speakers[self._by_speaker]
         self._keys.flush()
@@ -98,16 +97,13 @@ class Utterances:
 
     def of_speaker(self, speaker: int) -> np.ndarray:
         """Return the rows of a speaker (a value of `speakers`), ascending."""
-        first, last = np.searchsorted(self._sorted_speakers, [speaker, speaker + 1])
-        return self._by_speaker[first:last]
+        return self._by_speaker[_run(self._sorted_speakers, speaker)]
 
     def overlapping(self, row: int) -> np.ndarray:
         """Return the rows that hold a part of this one, itself among them; unsorted, some twice."""
         found = []
         for mine in self._by_row[self._row_ends[row] : self._row_ends[row + 1]]:
-            where = self._where[mine]
-            first, last = np.searchsorted(self._sorted_places, [where, where + 1])
-            there = self._at_place[first:last]
+            there = self._at_place[_run(self._sorted_places, self._where[mine])]
             meet = (self._start_s[there] < self._end_s[mine]) & (self._end_s[there] > self._start_s[mine])
             channel, theirs = self._channel[mine], self._channel[there]
             same = (channel == ANY_CHANNEL) | (theirs == ANY_CHANNEL) | (theirs == channel)
@@ -118,6 +114,11 @@ class Utterances:
         """Return the key of a row."""
         first, last = self._ends[row], self._ends[row + 1]
         return os.pread(self._keys.fileno(), last - first, first).decode("utf-8", "surrogateescape")
+
+
+def _run(ascending: np.ndarray, value: int) -> slice:
+    """Return where a value stands among ascending ones."""
+    return slice(np.searchsorted(ascending, value), np.searchsorted(ascending, value, "right"))
 
 
 def _stretch(record: dict[str, Any]) -> tuple[float, float]:

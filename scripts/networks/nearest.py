@@ -12,7 +12,7 @@ import torch
 
 SPARE = 16  # candidates beyond K
 QUERIES = 512  # vectors that ask at once
-COLUMNS = 4096  # vectors that are compared with at once: their products stay in the cache
+COLUMNS = 2048  # vectors that are compared with at once: their products stay in the cache
 DEVICE_QUERIES, DEVICE_COLUMNS = 4096, 65536  # the same on a GPU
 CHUNK = 16  # products of which only the largest is looked at, unless it is a candidate
 FEW = 1024  # so many are compared in float64 at once

@@ -93,14 +93,13 @@ def _codes(record: dict[str, Any], _key: str, table: np.ndarray) -> np.ndarray:
 
 
 def _array(record: dict[str, Any], source: str, name: str, dims: tuple[int, ...]) -> np.ndarray:
-    """Return an array of a record; VectorError where it has none, or none of a frame."""
-    from media.frames import read_frames
+    """Return an array of a record; VectorError where it is empty."""
+    from media.frames import read_array
 
     path = record[FIELDS[source]]
-    found = read_frames(path).get(name)
-    if not isinstance(found, np.ndarray) or found.ndim not in dims or not found.size:
-        what = f"shape {found.shape}" if isinstance(found, np.ndarray) else "none"
-        raise VectorError(f"{path}: found {what} of `{name}`, wanted an array of frames")
+    found: np.ndarray = read_array(path, name)
+    if found.ndim not in dims or not found.size:
+        raise VectorError(f"{path}: found `{name}` of shape {found.shape}, wanted an array of frames")
     return found
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from amela.outputs import relative_target, write_output
+from media import frames
 from media.frames import GROUP_ROWS, FramesError, read_array, read_frames, store
 
 
@@ -80,6 +81,33 @@ def test_one_array_is_read_by_itself(tmp_path: Path, form: str) -> None:
             assert np.array_equal(found, item[2]["mel"])
     with pytest.raises(FramesError, match="wanted an array `pitch`"):
         read_array(sources[0], "pitch")
+
+
+def test_records_dealt_over_many_parts_cost_a_read_a_group_and_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [batch(12)[1:2] + batch(20)[4:10] for _ in range(3)]
+    parts = [
+        store(some, str(tmp_path / str(n)), "parquet", str, write_output) for n, some in enumerate(items)
+    ]
+    in_turn = [source for turn in zip(*parts) for source in turn]
+    wanted = [item for turn in zip(*items) for item in turn]
+    reads: list[int] = []
+    read = pyarrow.parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile, "read_row_group", lambda *a, **k: (reads.append(a[1]), read(*a, **k))[1]
+    )
+    for limit, most in ((frames.GROUPS_BYTES, 3), (1, len(in_turn))):
+        monkeypatch.setattr(frames, "GROUPS_BYTES", limit)
+        frames._groups.clear()
+        reads.clear()
+        for source, item in zip(in_turn, wanted):
+            found = read_frames(source, ["mel"])
+            assert np.array_equal(found["mel"], item[2]["mel"])
+            assert found["hop_s"] == 0.01
+            assert set(found) == {"mel", "key", *item[3]}
+        assert len(reads) == most
+    assert len(frames._groups) == 1
 
 
 @pytest.mark.parametrize("source", ["nothing.npz", "nothing.parquet#row=0", "bad.parquet#row=0", "bad.npz"])

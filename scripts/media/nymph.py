@@ -29,7 +29,8 @@ def row_of(record: dict[str, Any], field: str | None, with_arrays: bool) -> dict
     """
     path, offset_s = record.get("audio_filepath"), record.get("offset")
     start_s, end_s = times_of(record) if path else (None, None)
-    found = read_frames(record["features_filepath"]) if path and record.get("features_filepath") else {}
+    source = record.get("features_filepath") if path else None
+    found = read_frames(source, tuple(ARRAYS.values()) if with_arrays else ()) if source else {}
     whole = os.path.basename(path) if path else None
     return {
         "audio_filepath": path,
@@ -42,7 +43,7 @@ def row_of(record: dict[str, Any], field: str | None, with_arrays: bool) -> dict
                     "rate": record.get("rate_syl_s")} if path else None,
         "sentiment": sentiment_of(record),
         "sample_rate": found.get("sample_rate_hz"),
-        **{name: found[ours].T if with_arrays and ours in found else None for name, ours in ARRAYS.items()},
+        **{name: found[ours].T if ours in found else None for name, ours in ARRAYS.items()},
     }  # fmt: skip
 
 

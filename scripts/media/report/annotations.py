@@ -63,7 +63,7 @@ def curves_of(record: dict[str, Any], start_s: float, end_s: float) -> dict[str,
 
     if not record.get("features_filepath"):
         return {}
-    found = read_frames(record["features_filepath"])
+    found = read_frames(record["features_filepath"], ("f0_hz", "energy_db"))
     arrays = {"f0": found.get("f0_hz"), "energy": found.get("energy_db")}
     hop_s = float(found.get("hop_s") or 0.01)
     first, last = int(np.ceil(start_s / hop_s - 1e-6)), int(end_s / hop_s + 1e-6) + 1

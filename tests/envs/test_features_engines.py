@@ -40,10 +40,10 @@ def run(manifest: Path, engine: str, status: int = 0) -> str:
 
 
 def test_other_trackers_give_the_same_frames_and_a_like_pitch(corpus: Path) -> None:
-    for engine in ("ours", "pyin", "swift"):
+    for engine in ("amela", "pyin", "swift"):
         run(corpus, engine)
     speech, silence, clip = (json.loads(line) for line in corpus.read_text().splitlines())
-    ours = read_frames(speech["ours"])
+    ours = read_frames(speech["amela"])
     for engine in ("pyin", "swift"):
         theirs = read_frames(speech[engine])
         assert {name: (theirs[name].shape, theirs[name].dtype) for name in ("f0_hz", "voicing")} == {
@@ -52,7 +52,7 @@ def test_other_trackers_give_the_same_frames_and_a_like_pitch(corpus: Path) -> N
         both = (ours["f0_hz"] > 0) & (theirs["f0_hz"] > 0)
         assert both.mean() > 0.3
         assert np.median(np.abs(np.log2(ours["f0_hz"][both] / theirs["f0_hz"][both]))) < 0.5 / 12
-        assert speech[f"{engine}_f0_median_hz"] == pytest.approx(speech["ours_f0_median_hz"], rel=0.1)
+        assert speech[f"{engine}_f0_median_hz"] == pytest.approx(speech["amela_f0_median_hz"], rel=0.1)
         assert silence[f"{engine}_f0_median_hz"] is None
         assert len(read_frames(clip[engine])["f0_hz"]) == 3
 

@@ -35,7 +35,7 @@ FIELDS = (
     "words_per_s",
     "phones_per_s",
 )
-ENGINES = ("ours", "pyin", "praat", "swift")
+ENGINES = ("amela", "pyin", "praat", "swift")
 RECORDS = {"parquet": 512, "npz": 32}  # handed over at once: at most so many in a part
 STORED = 0  # --sample-rate: each recording's own
 
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     add("--n-fft", type=positive, metavar="N", help="window of the spectrum, in samples (default: 25 ms)")
     add("--n-mels", type=positive, default=80, metavar="N", help="mel bands from 0 Hz to half the rate")
     add("--n-mfcc", type=positive, default=20, metavar="N", help="cepstra, the 0th included")
-    add("--pitch-engine", choices=ENGINES, default="ours", help="tracker of the pitch")
+    add("--pitch-engine", choices=ENGINES, default=ENGINES[0], help="tracker of the pitch")
     add("--f0-min-hz", type=hertz, default=60.0, metavar="HZ", help="lowest pitch, in Hz")
     add("--f0-max-hz", type=hertz, default=600.0, metavar="HZ", help="highest pitch, in Hz")
     add(

@@ -63,15 +63,35 @@ def rates(record: dict[str, Any], power: np.ndarray, hop_s: float) -> dict[str, 
 def nuclei(power: np.ndarray, hop_s: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the smoothed level (frames,) in dB and the frames (nuclei,) that are syllable nuclei."""
     import numpy as np
-    from scipy.signal import find_peaks
 
     half = round(SMOOTH_S / 2 / hop_s)
     window = np.hanning(2 * half + 3)[1:-1]
     smooth = np.convolve(np.pad(power, half), window / window.sum(), "valid")
     level = 10 * np.log10(np.maximum(smooth, QUIET))
-    level = np.concatenate([[-200.0], level, [-200.0]])  # what begins or ends loud has its dip there
-    at, _ = find_peaks(level, height=floor_db(level[1:-1]), prominence=DIP_DB)
-    return level[1:-1], at - 1
+    at = peaks(level)
+    return level, at[level[at] > floor_db(level)]
+
+
+def peaks(level: np.ndarray) -> np.ndarray:
+    """Return the frames (peaks,) from which a level falls by DIP_DB after it rose to them by as much; before
+    and after all of it lies silence.
+    """
+    import numpy as np
+
+    turns = 1 + np.flatnonzero(np.diff(np.sign(np.diff(level))))
+    found = []
+    top, low, best = -np.inf, -np.inf, 0
+    for at in [0, *turns.tolist(), len(level) - 1]:
+        here = level[at]
+        low = min(low, here)
+        if here > top and here >= low + DIP_DB:
+            top, best = here, at
+        elif here <= top - DIP_DB:
+            found.append(best)
+            top, low = -np.inf, here
+    if top > -np.inf:
+        found.append(best)
+    return np.array(found, int)
 
 
 def floor_db(level: np.ndarray) -> float:

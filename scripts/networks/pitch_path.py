@@ -33,6 +33,7 @@ FREE, FAR, MOST = (
 SURE = 0.7  # height of frames that say where the voice lies
 
 ROW, CONTEXT = 128, 64  # frames
+AT_ONCE = 256  # rows: bounded memory
 AROUND = 2  # rows on each side that say where the voice lies
 NEAR = 200  # frames on each side that say how loud a frame is
 SILENT = 1e-10  # mean square, 100 dB under full scale
@@ -41,36 +42,28 @@ NEVER = -9.0
 
 def best_path(records: Sequence[Peaks], hop_s: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (f0_hz, voicing), float32 (frames,), of each recording; 0 Hz where unvoiced."""
-    parts = [scores(peaks) for peaks in records]
-    first = decide_all(parts, hop_s)
-    for peaks, (octaves, score), states in zip(records, parts, first):
-        score[:, :-1] -= doubt(peaks) * far_from_voice(octaves, score, states)
+    silence = [without_pitch(peaks.power) for peaks in records]
+    voices = [np.full(-(-len(peaks.hz) // ROW), np.nan, np.float32) for peaks in records]
+    for _ in range(2):
+        chosen = decide_all(records, silence, voices, hop_s)
+        voices = [voice_around(peaks, states) for peaks, states in zip(records, chosen)]
     found = []
-    for peaks, states in zip(records, decide_all(parts, hop_s)):
+    for peaks, states in zip(records, chosen):
         sounds = peaks.power > SILENT
+        hz, height = (at_states(x, states) for x in (peaks.hz, peaks.height))
         voiced = (states < peaks.hz.shape[1]) & sounds
-        index = np.where(voiced, states, 0)[:, None]
-        f0_hz = np.where(voiced, np.take_along_axis(peaks.hz, index, 1)[:, 0], 0)
-        height = np.where(voiced, np.take_along_axis(peaks.height, index, 1)[:, 0], peaks.height.max(1))
-        found.append((f0_hz.astype(np.float32), np.where(sounds, height, 0).astype(np.float32)))
+        height = np.where(voiced, height, peaks.height.max(1))
+        found.append((np.where(voiced, hz, 0), np.where(sounds, height, 0).astype(np.float32)))
     return found
 
 
-def scores(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
-    """Return (octaves (frames, K) of candidates, score (frames, K + 1)); the last state is unvoiced."""
-    there = peaks.hz > 0
-    octaves = np.log2(np.where(there, peaks.hz, 1)).astype(np.float32)
-    lower = OCTAVE + OCTAVE_IN_DOUBT * doubt(peaks)
-    voiced = np.where(there, peaks.height + lower * (octaves - 7.4), NEVER)  # 7.4: 170 Hz
-    level_db = 10 * np.log10(np.maximum(peaks.power, SILENT))
+def without_pitch(power: np.ndarray) -> np.ndarray:
+    """Return the score (frames,) of having no pitch, of mean squares (frames,): more in quiet frames."""
+    level_db = 10 * np.log10(np.maximum(power, SILENT))
     below_db = running_max(level_db, NEAR) - level_db
-    unvoiced = UNVOICED + FAINT * np.maximum(below_db - LOUD_DB, 0) + 0.5 * (below_db > QUIET_DB)
-    return octaves, np.concatenate([voiced, unvoiced[:, None]], 1).astype(np.float32)
-
-
-def doubt(peaks: Peaks) -> np.ndarray:
-    """Return (frames, 1) how much the octave is in doubt: 0 where a frame repeats exactly, at most 1."""
-    return np.minimum((1 - peaks.height.max(1, keepdims=True)) / DOUBT, 1)
+    return (UNVOICED + FAINT * np.maximum(below_db - LOUD_DB, 0) + 0.5 * (below_db > QUIET_DB)).astype(
+        np.float32
+    )
 
 
 def running_max(values: np.ndarray, reach: int) -> np.ndarray:
@@ -84,43 +77,66 @@ def running_max(values: np.ndarray, reach: int) -> np.ndarray:
     return padded
 
 
-def far_from_voice(octaves: np.ndarray, score: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Return what each candidate (frames, K) pays for its distance from the median of the sure frames around
-    its row; nothing where there are none.
-    """
-    frames, width = octaves.shape
-    index = np.minimum(states, width - 1)[:, None]
-    chosen = np.take_along_axis(octaves, index, 1)[:, 0]
-    sure = (states < width) & (np.take_along_axis(score, index, 1)[:, 0] > SURE)
-    cost = np.zeros_like(octaves)
-    for start in range(0, frames, ROW):
+def at_states(values: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Return the candidate's value (frames,) of values (frames, K); any where the state is unvoiced."""
+    return np.take_along_axis(values, np.minimum(states, values.shape[1] - 1)[:, None], 1)[:, 0]
+
+
+def voice_around(peaks: Peaks, states: np.ndarray) -> np.ndarray:
+    """Return the median pitch (rows,), in octaves, of the sure frames around each row; NaN where none is."""
+    sure = (states < peaks.hz.shape[1]) & (at_states(peaks.height, states) > SURE)
+    octaves = np.log2(np.maximum(at_states(peaks.hz, states), 1))
+    voices = []
+    for start in range(0, len(states), ROW):
         around = slice(max(0, start - AROUND * ROW), start + (AROUND + 1) * ROW)
-        voice = chosen[around][sure[around]]
-        if len(voice):
-            distance = np.abs(octaves[start : start + ROW] - np.median(voice))
-            cost[start : start + ROW] = np.clip(FAR * (distance - FREE), 0, MOST)
-    return cost
+        voice = octaves[around][sure[around]]
+        voices.append(np.median(voice) if len(voice) else np.nan)
+    return np.array(voices, np.float32)
 
 
-def decide_all(parts: list[tuple[np.ndarray, np.ndarray]], hop_s: float) -> list[np.ndarray]:
-    """Return the states (frames,) of the best path of each recording's (octaves, score)."""
-    rows = [cut(octaves, score) for octaves, score in parts]
-    chosen = decide(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]), hop_s)
-    ends = np.cumsum([len(row[0]) for row in rows])[:-1]
-    return [states.ravel()[: len(part[0])] for states, part in zip(np.split(chosen, ends), parts)]
+def decide_all(
+    records: Sequence[Peaks], silence: list[np.ndarray], voices: list[np.ndarray], hop_s: float
+) -> list[np.ndarray]:
+    """Return the states (frames,) of the best path of each recording; K, one more than the last candidate, is
+    unvoiced.
+    """
+    chosen, waiting = [], []
+    for parts in zip(records, silence, voices):
+        for start in range(0, len(parts[2]), AT_ONCE):
+            waiting.append(rows(*parts, start, min(start + AT_ONCE, len(parts[2]))))
+            if sum(len(octaves) for octaves, _ in waiting) >= AT_ONCE:
+                chosen.append(decide(*map(np.concatenate, zip(*waiting)), hop_s))
+                waiting = []
+    if waiting:
+        chosen.append(decide(*map(np.concatenate, zip(*waiting)), hop_s))
+    ends = np.cumsum([len(voice) for voice in voices])[:-1]
+    every = np.split(np.concatenate(chosen), ends)
+    return [states.ravel()[: len(peaks.hz)] for states, peaks in zip(every, records)]
 
 
-def cut(octaves: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (rows, frames, states) of ROW frames with CONTEXT on each side; silence beyond the ends."""
-    frames = len(score)
-    count = -(-frames // ROW)
-    pad = ((CONTEXT, count * ROW - frames + CONTEXT), (0, 0))
-    octaves = np.pad(octaves, pad)
-    score = np.pad(score, pad, constant_values=NEVER)
-    score[:CONTEXT, -1] = score[CONTEXT + frames :, -1] = 0
-    size = ROW + 2 * CONTEXT
+def rows(
+    peaks: Peaks, silence: np.ndarray, voices: np.ndarray, first: int, end: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return octaves (rows, frames, K) of candidates and scores (rows, frames, K + 1) of states, of rows from
+    `first` to before `end`: ROW frames with CONTEXT on each side; beyond the ends of a recording is silence.
+    """
+    start, stop = first * ROW - CONTEXT, end * ROW + CONTEXT
+    inside = slice(max(0, start), stop)
+    pad = (max(0, -start), max(0, stop - len(silence)))
+    hz, height = (np.pad(x[inside], (pad, (0, 0))) for x in (peaks.hz, peaks.height))
+    octaves = np.log2(np.where(hz > 0, hz, 1))
+    doubt = np.minimum((1 - height.max(1, keepdims=True)) / DOUBT, 1)
+    lower = OCTAVE + OCTAVE_IN_DOUBT * doubt
+    voiced = np.where(hz > 0, height + lower * (octaves - 7.4), NEVER)  # 7.4: 170 Hz
+    unvoiced = np.pad(silence[inside], pad)
     view = np.lib.stride_tricks.sliding_window_view
-    return tuple(view(x, size, 0)[::ROW].transpose(0, 2, 1) for x in (octaves, score))
+    octaves, voiced, doubt, unvoiced = (
+        view(x, ROW + 2 * CONTEXT, 0)[::ROW].transpose(0, 2, 1)
+        for x in (octaves, voiced, doubt, unvoiced[:, None])
+    )
+    distance = np.nan_to_num(np.abs(octaves - voices[first:end, None, None]))
+    voiced = voiced - doubt * np.clip(FAR * (distance - FREE), 0, MOST)
+    return octaves, np.concatenate([voiced, unvoiced], 2)
 
 
 def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
@@ -132,14 +148,14 @@ def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
     turn = np.zeros((states, states), np.float32)
     turn[-1, :-1] = turn[:-1, -1] = CHANGE * pace
     octaves = octaves * np.float32(LEAP * pace)
-    back = np.empty((frames, rows, states), np.intp)
+    back = np.empty((frames, rows, states), np.int8)
     total = score[:, 0]
     leap = np.zeros((rows, states, states), np.float32)
     for frame in range(1, frames):
         np.subtract(octaves[:, frame, :, None], octaves[:, frame - 1, None, :], out=leap[:, :-1, :-1])
         reach = total[:, None, :] - np.abs(leap)
         reach -= turn
-        reach.argmax(2, out=back[frame])
+        back[frame] = reach.argmax(2)
         total = reach.max(2) + score[:, frame]
     path = np.empty((rows, frames), np.intp)
     path[:, -1] = total.argmax(1)

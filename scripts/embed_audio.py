@@ -66,13 +66,14 @@ def load(args: argparse.Namespace) -> Any:
     import numpy as np
 
     from media import hub
+    from networks.device import DeviceError
     from networks.embedding import Embedder
     from networks.weights import WeightsError
 
     path = hub.folder_of(args.model, args.revision)
     try:
         embedder = Embedder(path, args.layer, args.device, args.dtype, args.chunk_s, args.pool, np.float16)
-    except WeightsError as error:
+    except (WeightsError, DeviceError) as error:
         raise CallError(str(error)) from error
     if not args.only:
         settings = {**args.settings, "hop_s": embedder.hop_s, "width": embedder.width}

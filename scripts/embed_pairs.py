@@ -81,13 +81,14 @@ def load(args: argparse.Namespace) -> Any:
     import numpy as np
 
     from media import hub
+    from networks.device import DeviceError
     from networks.embedding import Embedder
     from networks.weights import WeightsError
 
     path = hub.folder_of(args.model, args.revision)
     try:
         return Embedder(path, args.layer, args.device, "float32", args.chunk_s, "none", np.float32), args
-    except WeightsError as exc:
+    except (WeightsError, DeviceError) as exc:
         raise CallError(str(exc)) from exc
 
 

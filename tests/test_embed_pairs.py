@@ -129,11 +129,14 @@ def test_a_lost_file_is_said(here: Path) -> None:
     assert len(tensors()) == 5
 
 
-def test_what_is_wrong_with_a_call_is_said(here: Path) -> None:
+def test_what_is_wrong_with_a_call_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "wanted a name that ends in .pt" in run("--output_file", "x.npz", status=2)
     assert "give --layer" in run(
         "--output_file", "x.pt", "--chunk-s", 20, "--fresh", status=2, model=MODEL[:2]
     )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu = [*MODEL[:4], "--device", "cuda:7"]
+    assert "PyTorch finds no GPU here" in run("--output_file", "y.pt", status=2, model=gpu)
     assert "nowhere: no such folder" in run("--transcripts_dir", "nowhere", status=2)
     Path("empty").mkdir()
     assert "found no pair" in run("--transcripts_dir", "empty", status=2)

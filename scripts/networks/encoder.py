@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from networks.catalogue import MFCC
+from networks.device import choose
 from networks.hubert import SAMPLE_RATE, load_fairseq
 from networks.kmeans import load_kmeans
 from networks.mfcc import Mfcc
@@ -30,14 +31,14 @@ class TooShortError(ValueError):
 
 
 def prepare_device(name: str) -> torch.device:
-    """Return the device (auto: a GPU where there is one), with settings that give the same bits each time."""
+    """Return the device (auto: a GPU where there is one), with settings that give the same bits each time.
+    DeviceError where it is not here.
+    """
     torch.set_num_threads(1)  # one process a CPU is faster, and sums do not depend on the count
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device(choose(name))
 
 
 class Features:

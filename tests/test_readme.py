@@ -135,6 +135,8 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
     "vad": "--engine silero",
     "asr": "--backend pocketsphinx",
     "encode": CODEBOOK,
+    "encode_codec": "--codec mulaw",
+    "decode_codec": "--codec mulaw",
     "sts": f"{CODEBOOK} {VOICE}",
     "train": "--num-epochs 1 --device cpu",
     "train_lstm": "--num-epochs 1 --device cpu",
@@ -147,7 +149,7 @@ def stage_of_demo(command: str) -> str:
     """Return a command with the models that need no download; of a grid one point, of babbling the lines."""
     name = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm)", command)[1]
     command = command.replace(" --max_new_tokens 256", "")
-    if name in ("encode", "sts", "train"):
+    if name in ("encode", "encode_codec", "sts", "train"):
         command = command.replace("--array=0-15", "--array=3" if name == "train" else "--array=0-1")
     if name == "submit":
         babble = " babble " in command

@@ -61,8 +61,10 @@ class NemoCodec:
         for piece, left, length in cut_stream(blocks, size, around, around):
             samples += length
             given = max(piece.shape[-1], FEWEST[0] * self.hop)
-            signal = torch.from_numpy(np.pad(piece, ((0, 0), (0, given - piece.shape[-1])))).to(self.device)
-            tokens, valid = self.model.encode(audio=signal, audio_len=torch.tensor([given], device=self.device))
+            full = np.pad(piece, ((0, 0), (0, given - piece.shape[-1])))
+            signal = torch.from_numpy(full).to(self.device)
+            lengths = torch.tensor([given], device=self.device)
+            tokens, valid = self.model.encode(audio=signal, audio_len=lengths)
             first, last = left // self.hop, min(int(valid[0]), -(-(left + length) // self.hop))
             found.append(tokens[0].T[first:last].cpu().numpy().astype(np.int16))
         return np.concatenate(found), None, samples

@@ -30,7 +30,7 @@ from amela.stage import run_shard
 from media import codecs
 from networks.catalogue import may_have_gpu
 
-PARQUET_RECORDS = 512  # at most in one part; a part holds at most an hour or so of audio too
+PARQUET_RECORDS = 64  # at most in one part, which one worker makes; some minutes of speech
 
 
 def parse_args() -> argparse.Namespace:

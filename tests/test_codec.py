@@ -39,7 +39,9 @@ def records_of(path: Path | str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: corpus.json lists recordings of several rates and kinds, the last of them damaged."""
+    """The working folder: corpus.json lists recordings of several rates and kinds, the last of them
+    damaged.
+    """
     monkeypatch.chdir(tmp_path)
     chance = np.random.default_rng(0)
     sounds = {

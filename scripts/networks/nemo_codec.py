@@ -17,7 +17,7 @@ from networks.weights import WeightsError
 
 PIECE_S = 10
 REACH = 64  # frames on each side of a piece that its convolutions may look at
-FEWEST = 8  # frames that the network is given: its padding by reflection needs some to reflect
+FEWEST = 2, 4  # frames that encoder and decoder are given: their padding by reflection needs some to reflect
 
 
 def load_nemo(path: str, device: torch.device) -> Any:
@@ -52,25 +52,28 @@ class NemoCodec:
 
     @torch.inference_mode()
     def encode(self, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, None, int]:
-        """Return codes (frames, codebooks) of blocks (1, samples), no scales, and the number of samples;
-        the last frame is filled up with silence.
+        """Return codes (frames, codebooks) of blocks (1, samples), no scales, and the number of samples.
+
+        Frames are those that NeMo calls valid: of models on mel spectrograms one fewer than begin.
         """
         found, samples = [], 0
         size, around = self._piece() * self.hop, REACH * self.hop
         for piece, left, length in cut_stream(blocks, size, around, around):
             samples += length
-            given = max(piece.shape[-1], FEWEST * self.hop)
-            signal = torch.from_numpy(np.pad(piece, ((0, 0), (0, given - piece.shape[-1])))).to(self.device)
-            tokens, _ = self.model.encode(audio=signal, audio_len=torch.tensor([given], device=self.device))
-            first, count = left // self.hop, -(-length // self.hop)
-            found.append(tokens[0].T[first : first + count].cpu().numpy().astype(np.int16))
+            given = max(piece.shape[-1], FEWEST[0] * self.hop)
+            full = np.pad(piece, ((0, 0), (0, given - piece.shape[-1])))
+            signal = torch.from_numpy(full).to(self.device)
+            lengths = torch.tensor([given], device=self.device)
+            tokens, valid = self.model.encode(audio=signal, audio_len=lengths)
+            first, last = left // self.hop, min(int(valid[0]), -(-(left + length) // self.hop))
+            found.append(tokens[0].T[first:last].cpu().numpy().astype(np.int16))
         return np.concatenate(found), None, samples
 
     @torch.inference_mode()
     def decode(self, codes: np.ndarray, _scales: Any, _samples: int | None) -> Iterator[np.ndarray]:
         """Yield blocks (1, samples) of codes (frames, codebooks), `hop` samples a frame."""
         for piece, left, length in cut_array(codes, self._piece(), REACH):
-            full = np.pad(piece, ((0, max(0, FEWEST - len(piece))), (0, 0)), mode="edge")
+            full = np.pad(piece, ((0, max(0, FEWEST[1] - len(piece))), (0, 0)), mode="edge")
             tokens = torch.from_numpy(full.T.astype(np.int64)).to(self.device)[None]
             wave, _ = self.model.decode(
                 tokens=tokens, tokens_len=torch.tensor([len(full)], device=self.device)

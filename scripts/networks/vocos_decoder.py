@@ -28,7 +28,7 @@ FEATURES = "vocos.feature_extractors.EncodecFeatures"
 class Vocos:
     """The decoder of a folder with config.yaml and pytorch_model.bin; decodes only."""
 
-    sample_rate_hz, channels = SAMPLE_RATE, 1
+    sample_rate_hz, channels, most_codebooks = SAMPLE_RATE, 1, 32  # EnCodec's; of these it knows some
     segment = stride = None
 
     def __init__(self, folder: str, device: torch.device) -> None:
@@ -46,7 +46,6 @@ class Vocos:
         self.hop, self.device = int(config["head"]["hop_length"]), device
         self.bandwidths = [float(one) for one in config["feature_extractor"]["bandwidths"]]
         self.codebook_size = 1 << BITS
-        self.most_codebooks = len(table) // self.codebook_size
         network = torch.nn.ModuleDict(
             {"backbone": VocosBackbone(**config["backbone"]), "head": ISTFTHead(**config["head"])}
         )

@@ -118,4 +118,5 @@ def test_long_segments_are_split_although_some_words_have_no_times() -> None:
     found = cues([{"whisperx": [whole]}], None)
     assert " ".join(cue.label for cue in found) == text
     assert all(len(cue.label) <= MAX_CUE_CHARS and cue.end_s - cue.start_s <= MAX_CUE_S for cue in found)
-    assert [cue.start_s for cue in found] == sorted(cue.start_s for cue in found)
+    times = [time for cue in found for time in (cue.start_s, cue.end_s)]
+    assert times == sorted(times), "one after the other, none of them backwards"

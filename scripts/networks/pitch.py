@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -54,11 +55,7 @@ class Peaks(NamedTuple):
 
 
 def track_pitch(
-    samples: torch.Tensor,
-    sample_rate_hz: int,
-    hop: int,
-    low_hz: float = LOW_HZ,
-    high_hz: float = HIGH_HZ,
+    samples: torch.Tensor, sample_rate_hz: int, hop: int, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
 ) -> Pitch:
     """Return the pitch of samples (n,), in [-1, 1], a frame every `hop` samples, on the CPU.
 
@@ -95,7 +92,7 @@ def track_streams(
     batch: Sequence[Iterable[torch.Tensor]], sample_rate_hz: int, hop: int, low_hz: float, high_hz: float
 ) -> list[Pitch]:
     """Return the pitch of recordings that each come as blocks."""
-    finder = Finder(sample_rate_hz, hop, low_hz, high_hz)
+    finder = finder_of(sample_rate_hz, hop, low_hz, high_hz)
     return best_pitches([finder.stream(blocks) for blocks in batch], hop / sample_rate_hz, low_hz)
 
 
@@ -121,7 +118,7 @@ class Finder:
         self.n_lags = self.n_fft * max(1, math.ceil(LAG_RATE_HZ / sample_rate_hz))
         self.lag_rate_hz = sample_rate_hz * self.n_lags / self.n_fft
         self.first = max(2, math.floor(self.lag_rate_hz / self.high_hz))
-        self.last = math.ceil(self.lag_rate_hz / self.low_hz)
+        self.last = max(math.ceil(self.lag_rate_hz / self.low_hz), self.first + CANDIDATES)
         self.shape = torch.hann_window(self.window)
         hz = torch.arange(self.n_fft // 2 + 1) * sample_rate_hz / self.n_fft
         hz = hz[hz < BAND_HZ]
@@ -177,6 +174,9 @@ class Finder:
         top = (at - 0.25 * (before - after) * shift).clamp(0, 1)
         level = energy[:, 0] * (self.n_lags / self.n_fft / float(self.shape.square().sum()))
         return Peaks((hz * here).cpu().numpy(), (top * here).cpu().numpy(), level.cpu().numpy())
+
+
+finder_of = lru_cache(maxsize=8)(Finder)  # making one takes as long as a second of audio
 
 
 def gathered(pieces: Iterable[Peaks]) -> Peaks:

@@ -152,6 +152,13 @@ def test_blocks_give_what_the_whole_gives(size: int) -> None:
     assert float((whole.f0_hz > 0).float().mean()) > 0.3
 
 
+def test_a_cut_says_what_the_whole_says_there() -> None:
+    """The cut starts in the second of the pieces that a recording is read in."""
+    samples = voices.vibrato(300, duration_s=12.5).samples
+    whole, late = track(samples).f0_hz.numpy(), track(samples[900 * HOP :]).f0_hz.numpy()
+    assert np.abs(1200 * np.log2(late[5:-5] / whole[905:-5])).max() < 0.05
+
+
 def test_a_batch_gives_what_one_by_one_gives() -> None:
     batch = [torch.from_numpy(voices.sentence(seed, 150, seed).samples).float() for seed in (1, 2)]
     batch.insert(1, torch.zeros(0))

@@ -134,8 +134,7 @@ class Finder:
 
     def stream(self, blocks: Iterable[torch.Tensor]) -> Peaks:
         """Return the peaks of a recording that comes as blocks."""
-        found = [self.peaks(frames) for frames in self.pieces(blocks)]
-        return Peaks(*(np.concatenate(parts) for parts in zip(*found)))
+        return gathered(self.peaks(frames) for frames in self.pieces(blocks))
 
     def pieces(self, blocks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Yield the frames (at most PIECE, window) of a stream, with zeros around it."""
@@ -178,6 +177,22 @@ class Finder:
         top = (at - 0.25 * (before - after) * shift).clamp(0, 1)
         level = energy[:, 0] * (self.n_lags / self.n_fft / float(self.shape.square().sum()))
         return Peaks((hz * here).cpu().numpy(), (top * here).cpu().numpy(), level.cpu().numpy())
+
+
+def gathered(pieces: Iterable[Peaks]) -> Peaks:
+    """Return the peaks of pieces as those of one, in arrays that grow: many small ones between the large ones
+    of the spectra would leave holes in memory, a gigabyte of them in three hours.
+    """
+    held = Peaks(*(np.zeros((0, *width), np.float32) for width in ((CANDIDATES,), (CANDIDATES,), ())))
+    count = 0
+    for piece in pieces:
+        end = count + len(piece.power)
+        if end > len(held.power):
+            held = Peaks(*(np.resize(values, (2 * end, *values.shape[1:])) for values in held))
+        for values, new in zip(held, piece):
+            values[count:end] = new
+        count = end
+    return Peaks(*(values[:count] for values in held))
 
 
 def sharpened(f0_hz: np.ndarray, bend_s2: float, hop_s: float) -> np.ndarray:

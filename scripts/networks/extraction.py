@@ -107,7 +107,7 @@ class Extractor:
         rate_hz, wanted_hz = probe(path).sample_rate_hz, 4 * self.settings.high_hz
         if rate_hz < wanted_hz:
             raise AudioError(
-                f"{path}: found {rate_hz} Hz, wanted at least 4 times --f0-max-hz: {wanted_hz:g} Hz"
+                f"{path}: found {rate_hz} Hz, wanted at least 4 times --f0-max-hz, {wanted_hz:g} Hz"
             )
         return rate_hz
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ def track_streams(
     batch: Sequence[Iterable[torch.Tensor]], sample_rate_hz: int, hop: int, low_hz: float, high_hz: float
 ) -> list[Pitch]:
     """Return the pitch of recordings that each come as blocks."""
-    finder = Finder(sample_rate_hz, hop, low_hz, high_hz)
+    finder = finder_of(sample_rate_hz, hop, low_hz, high_hz)
     return best_pitches([finder.stream(blocks) for blocks in batch], hop / sample_rate_hz, low_hz)
 
 
@@ -177,6 +178,9 @@ class Finder:
         top = (at - 0.25 * (before - after) * shift).clamp(0, 1)
         level = energy[:, 0] * (self.n_lags / self.n_fft / float(self.shape.square().sum()))
         return Peaks((hz * here).cpu().numpy(), (top * here).cpu().numpy(), level.cpu().numpy())
+
+
+finder_of = lru_cache(maxsize=8)(Finder)  # making one takes as long as a second of audio
 
 
 def gathered(pieces: Iterable[Peaks]) -> Peaks:

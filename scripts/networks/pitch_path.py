@@ -33,7 +33,7 @@ FREE, FAR, MOST = (
 SURE = 0.7  # height of frames that say where the voice lies
 
 ROW, CONTEXT = 128, 64  # frames
-AT_ONCE = 256  # rows: bounded memory
+AT_ONCE = 64  # rows: bounded memory
 AROUND = 2  # rows on each side that say where the voice lies
 NEAR = 200  # frames on each side that say how loud a frame is
 SILENT = 1e-10  # mean square, 100 dB under full scale
@@ -143,23 +143,23 @@ def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
     """Return the states (rows, ROW) of the best path through the middle of each row, of octaves (rows,
     frames, K) and score (rows, frames, K + 1).
     """
-    rows, frames, states = score.shape
-    pace = 0.01 / hop_s
-    turn = np.zeros((states, states), np.float32)
-    turn[-1, :-1] = turn[:-1, -1] = CHANGE * pace
-    octaves = octaves * np.float32(LEAP * pace)
-    back = np.empty((frames, rows, states), np.int8)
-    total = score[:, 0]
-    leap = np.zeros((rows, states, states), np.float32)
+    count, frames, states = score.shape
+    pace = np.float32(0.01 / hop_s)
+    cost = np.zeros((frames - 1, count, states, states), np.float32)
+    cost[:, :, -1, :-1] = cost[:, :, :-1, -1] = CHANGE * pace
+    at = np.ascontiguousarray(octaves.transpose(1, 0, 2)) * (LEAP * pace)
+    leap = cost[:, :, :-1, :-1]
+    np.abs(np.subtract(at[1:, :, :, None], at[:-1, :, None, :], out=leap), out=leap)
+    gain = np.ascontiguousarray(score.transpose(1, 0, 2))
+    back = np.empty((frames, count, states), np.int8)
+    total = gain[0]
     for frame in range(1, frames):
-        np.subtract(octaves[:, frame, :, None], octaves[:, frame - 1, None, :], out=leap[:, :-1, :-1])
-        reach = total[:, None, :] - np.abs(leap)
-        reach -= turn
+        reach = total[:, None, :] - cost[frame - 1]
         back[frame] = reach.argmax(2)
-        total = reach.max(2) + score[:, frame]
-    path = np.empty((rows, frames), np.intp)
+        total = reach.max(2) + gain[frame]
+    path = np.empty((count, frames), np.intp)
     path[:, -1] = total.argmax(1)
-    every = np.arange(rows)
+    every = np.arange(count)
     for frame in range(frames - 1, 0, -1):
         path[:, frame - 1] = back[frame, every, path[:, frame]]
     return path[:, CONTEXT : CONTEXT + ROW]

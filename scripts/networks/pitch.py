@@ -55,11 +55,7 @@ class Peaks(NamedTuple):
 
 
 def track_pitch(
-    samples: torch.Tensor,
-    sample_rate_hz: int,
-    hop: int,
-    low_hz: float = LOW_HZ,
-    high_hz: float = HIGH_HZ,
+    samples: torch.Tensor, sample_rate_hz: int, hop: int, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
 ) -> Pitch:
     """Return the pitch of samples (n,), in [-1, 1], a frame every `hop` samples, on the CPU.
 

@@ -77,11 +77,7 @@ def _swift() -> Track:
     network: Any = SwiftF0(threads=1)  # one process a core is how stages run
 
     def track(
-        samples: torch.Tensor,
-        sample_rate_hz: int,
-        hop: int,
-        low_hz: float = LOW_HZ,
-        high_hz: float = HIGH_HZ,
+        samples: torch.Tensor, sample_rate_hz: int, hop: int, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
     ) -> Pitch:
         if len(samples) < 0.02 * sample_rate_hz:  # less than a frame of it
             return _none(samples, hop)

@@ -36,7 +36,7 @@ FIELDS = (
     "phones_per_s",
 )
 ENGINES = ("amela", "pyin", "praat", "swift")
-RECORDS = {"parquet": 512, "npz": 32}  # handed over at once: at most so many in a part
+RECORDS = {"parquet": 128, "npz": 32}  # handed over at once: at most so many in a part
 STORED = 0  # --sample-rate: each recording's own
 
 
@@ -57,6 +57,14 @@ def sample_rate(text: str) -> int:
     if rate_hz != STORED and not 4000 <= rate_hz <= 192_000:
         raise argparse.ArgumentTypeError(f"{text} is not from 4000 to 192000 Hz")
     return rate_hz
+
+
+def hop(text: str) -> float:
+    """Read a hop in milliseconds."""
+    number = float(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000 ms")
+    return number
 
 
 def hertz(text: str) -> float:
@@ -94,14 +102,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     resolve(args)
     return args
-
-
-def hop(text: str) -> float:
-    """Read a hop in milliseconds."""
-    number = float(text)
-    if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000 ms")
-    return number
 
 
 def resolve(args: argparse.Namespace) -> None:

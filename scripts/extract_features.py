@@ -68,10 +68,10 @@ def hop(text: str) -> float:
 
 
 def hertz(text: str) -> float:
-    """Read a frequency in Hz above 0."""
+    """Read a pitch in Hz."""
     number = float(text)
-    if not 0 < number < 1e5:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 Hz")
+    if not 20 <= number <= 5000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 20 to 5000 Hz")
     return number
 
 

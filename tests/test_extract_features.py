@@ -372,6 +372,7 @@ def test_one_record_is_shown_and_nothing_written(here: Path) -> None:
         (["--sample-rate", "2000"], "from 4000 to 192000 Hz"),
         (["--sample-rate", "4000", "--f0-max-hz", "1200"], "at least 4 times"),
         (["--hop-ms", "0"], "from 1 to 1000 ms"),
+        (["--f0-min-hz", "nan"], "from 20 to 5000 Hz"),
         (["--device", "cuda"], "finds no GPU"),
     ],
 )

@@ -70,7 +70,7 @@ class Analyser:
         bins_hz = torch.arange(n_fft // 2 + 1) * rate_hz / n_fft
         low_hz, high_hz = SYLLABLE_HZ
         self.band = slice(int((bins_hz < low_hz).sum()), int((bins_hz <= high_hz).sum()))
-        self.context = max(1, round(CONTEXT_S * rate_hz / self.hop))
+        self.context = math.ceil(max(CONTEXT_S * rate_hz, n_fft / 2) / self.hop)
         self.finder = Finder(rate_hz, self.hop, settings.low_hz, settings.high_hz)
 
     @torch.inference_mode()

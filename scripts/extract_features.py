@@ -36,7 +36,7 @@ FIELDS = (
     "phones_per_s",
 )
 ENGINES = ("amela", "pyin", "praat", "swift")
-RECORDS = {"parquet": 512, "npz": 32}  # handed over at once: at most so many in a part
+RECORDS = {"parquet": 128, "npz": 32}  # handed over at once: at most so many in a part
 STORED = 0  # --sample-rate: each recording's own
 
 
@@ -59,11 +59,19 @@ def sample_rate(text: str) -> int:
     return rate_hz
 
 
-def hertz(text: str) -> float:
-    """Read a frequency in Hz above 0."""
+def hop(text: str) -> float:
+    """Read a hop in milliseconds."""
     number = float(text)
-    if not 0 < number < 1e5:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 Hz")
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000 ms")
+    return number
+
+
+def hertz(text: str) -> float:
+    """Read a pitch in Hz."""
+    number = float(text)
+    if not 20 <= number <= 5000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 20 to 5000 Hz")
     return number
 
 
@@ -94,14 +102,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     resolve(args)
     return args
-
-
-def hop(text: str) -> float:
-    """Read a hop in milliseconds."""
-    number = float(text)
-    if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000 ms")
-    return number
 
 
 def resolve(args: argparse.Namespace) -> None:

@@ -317,8 +317,12 @@ def test_files_hold_what_parts_hold(here: Path) -> None:
 
 
 def test_rates_as_stored_and_other_hops(here: Path) -> None:
-    run("corpus.json", *LAX, "--features", "mel,pitch,energy", "--sample-rate", "stored", "--hop-ms", 5,
-        "--f0-max-hz", 500)  # fmt: skip
+    slow = write_wav(here / "data/corpus/slow.wav", np.zeros(1000), 1000)
+    with open("corpus.json", "a") as file:
+        print(json.dumps({"audio_filepath": str(slow)}), file=file)
+    flags = ["--sample-rate", "stored", "--hop-ms", 5, "--f0-max-hz", 500]
+    said = run("corpus.json", *LAX, "--features", "mel,pitch,energy", *flags)
+    assert "found 1000 Hz, wanted at least 4 times --f0-max-hz, 2000 Hz" in said
     found = records_of("corpus.json")
     arrays = {
         name: read_frames(found[n]["features_filepath"])
@@ -368,6 +372,7 @@ def test_one_record_is_shown_and_nothing_written(here: Path) -> None:
         (["--sample-rate", "2000"], "from 4000 to 192000 Hz"),
         (["--sample-rate", "4000", "--f0-max-hz", "1200"], "at least 4 times"),
         (["--hop-ms", "0"], "from 1 to 1000 ms"),
+        (["--f0-min-hz", "nan"], "from 20 to 5000 Hz"),
         (["--device", "cuda"], "finds no GPU"),
     ],
 )

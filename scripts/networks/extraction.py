@@ -85,13 +85,14 @@ class Extractor:
         """Return what one pass over the audio gives."""
         try:
             window = record_window(record)
-            rate_hz = self.sample_rate_hz or probe(window["path"]).sample_rate_hz
-            analyser, blocks = self.analyser(rate_hz), Blocks(window, rate_hz)
-            frames = analyser.frames(blocks)
-        except (AudioError, ValueError) as error:
-            return error
         except KeyError as error:
             return ValueError(f"no {error} in the record; wanted audio")
+        try:
+            rate_hz = self.sample_rate_hz or self._stored_rate(window["path"])
+            analyser, blocks = self.analyser(rate_hz), Blocks(window, rate_hz)
+            frames = analyser.frames(blocks)
+        except AudioError as error:
+            return error
         arrays = analyser.mel_and_mfcc(frames) if frames.mel_db.count else {}
         notes = {"hop_s": analyser.hop_s, "sample_rate_hz": rate_hz}
         contours = frames.contours
@@ -101,6 +102,14 @@ class Extractor:
             arrays["energy_db"] = contours["energy_db"].astype(np.float16)
             figures["energy_db"] = level_db(frames.mean_square)
         return Found(arrays, notes, figures, frames.peaks, analyser, blocks, contours)
+
+    def _stored_rate(self, path: str) -> int:
+        rate_hz, wanted_hz = probe(path).sample_rate_hz, 4 * self.settings.high_hz
+        if rate_hz < wanted_hz:
+            raise AudioError(
+                f"{path}: found {rate_hz} Hz, wanted at least 4 times --f0-max-hz, {wanted_hz:g} Hz"
+            )
+        return rate_hz
 
     def _finish(self, waiting: Sequence[tuple[Record, Found]]) -> None:
         """Find the pitch of several records at once, as one by one takes longer, and add what needs it."""

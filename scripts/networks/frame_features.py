@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from media.errors import AudioError
 from networks.functionals import N_MFCC
 from networks.mel import TOP_DB, centred_frames, cosines, mean_squares, slaney_bank, to_db
 from networks.pitch import PIECE as PITCH_FRAMES
@@ -69,14 +70,14 @@ class Analyser:
         bins_hz = torch.arange(n_fft // 2 + 1) * rate_hz / n_fft
         low_hz, high_hz = SYLLABLE_HZ
         self.band = slice(int((bins_hz < low_hz).sum()), int((bins_hz <= high_hz).sum()))
-        self.context = max(1, round(CONTEXT_S * rate_hz / self.hop))
+        self.context = math.ceil(max(CONTEXT_S * rate_hz, n_fft / 2) / self.hop)
         self.finder = Finder(rate_hz, self.hop, settings.low_hz, settings.high_hz)
 
     @torch.inference_mode()
     def frames(self, blocks: Iterable[np.ndarray]) -> Frames:
         """Return the frames of a recording given as float32 blocks at the analyser's rate.
 
-        Raises ValueError for one without a sample.
+        Raises AudioError for one without a sample, and what the blocks raise.
         """
         contours, peaks, mel_db = Rows(), Rows(), Rows()
         names: list[str] = []
@@ -99,7 +100,7 @@ class Analyser:
             names = list(found)
             contours.add(np.stack(list(found.values()), 1))
         if not samples:
-            raise ValueError("no samples; wanted sound")
+            raise AudioError("no samples; wanted sound")
         table, candidates = contours.whole(), peaks.whole()
         half = candidates.shape[1] // 2
         return Frames(

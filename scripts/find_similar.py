@@ -83,7 +83,7 @@ class Table:
         import numpy as np
         import torch
 
-        from media.utterances import Utterances
+        from networks.utterances import Utterances
         from networks.tables import read_table
         from networks.utterance_vectors import maker, write_vectors
 

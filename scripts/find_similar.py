@@ -83,9 +83,9 @@ class Table:
         import numpy as np
         import torch
 
-        from networks.utterances import Utterances
         from networks.tables import read_table
         from networks.utterance_vectors import maker, write_vectors
+        from networks.utterances import Utterances
 
         folder = os.path.dirname(os.path.realpath(args.manifest))
         keys, vectors = (tempfile.TemporaryFile(dir=folder) for _ in range(2))  # noqa: SIM115 (as long as the table)

@@ -95,7 +95,7 @@ def case_of(case: str, rows: int, width: int, queries: int, path: str):
 
 
 def whole_stage(rows: int, width: int) -> Run:
-    """Return what the command takes for a corpus of embeddings, reading and the merge included, on one CPU."""
+    """Return what the command takes for a corpus of embeddings, reading and merge included, on one CPU."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = f"{folder}/corpus.json"
         made_of = {

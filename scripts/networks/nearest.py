@@ -197,7 +197,7 @@ def _bars(among: np.ndarray, barred: list[np.ndarray]) -> tuple[np.ndarray, np.n
 
 def _best(rows: np.ndarray, cosines: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the k best rows and cosines of each line (lines, candidates), rounded, ties by row."""
-    cosines = cosines.clip(-1 if np.isfinite(cosines).all() else -np.inf, 1).round(DECIMALS)
+    cosines = cosines.round(DECIMALS) + 0.0  # no -0.0
     order = np.argsort(rows, axis=1, kind="stable")
     rows, cosines = np.take_along_axis(rows, order, 1), np.take_along_axis(cosines, order, 1)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]

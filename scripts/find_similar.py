@@ -117,13 +117,15 @@ def load(args: argparse.Namespace) -> Any:
     from networks.utterance_vectors import STANDARDISED
     from networks.weights import WeightsError
 
+    if args.within == "speaker" and not any(
+        record.get("speaker") for _, record in read_records(args.manifest)
+    ):
+        raise CallError(f"{args.manifest}: no record has a `speaker`; wanted it (manifest_tools.py join), or "
+                        "--within corpus")  # fmt: skip
     try:
         table = Table(args)
     except WeightsError as error:
         raise CallError(str(error)) from error
-    if args.within == "speaker" and not table.who.with_speaker:
-        raise CallError(f"{args.manifest}: no record has a `speaker`; wanted it (manifest_tools.py join), or "
-                        "--within corpus")  # fmt: skip
     rows = np.flatnonzero(table.there)
     if args.by in STANDARDISED:
         standardise(table.vectors, rows)

@@ -170,10 +170,8 @@ class Best:
         mine = torch.arange(queries, device=self.scores.device).repeat_interleave(wanted)
         parts = [*self._new, (mine, self.scores.flatten(), self.places.flatten())]
         query, scores, places = (torch.cat(one) for one in zip(*parts))
-        order = scores.argsort(descending=True)
-        order = order[query[order].argsort(stable=True)]
-        query = query[order]
-        starts = torch.searchsorted(query, torch.arange(queries, device=query.device))
+        order = (4 * query - scores.double().clamp(min=-2)).argsort()  # by query, the largest first
+        starts = torch.searchsorted(query[order], torch.arange(queries, device=query.device))
         keep = order[starts[:, None] + torch.arange(wanted, device=query.device)]
         self.scores, self.places = scores[keep], places[keep]
         self.worst = torch.maximum(self.worst, self.scores[:, -1])

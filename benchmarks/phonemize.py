@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+import tempfile
 
 from common import SCRIPTS, print_machine, print_table, run_command
 
-BEGIN = """
-import random, resource, sys, time
+TEXTS = """
+import json, random, sys, time
 from pathlib import Path
 sys.path.insert(0, {scripts!r})
 lines, voice = {lines}, {voice!r}
@@ -25,6 +25,13 @@ chance = random.Random(0)
 syllables = [a + b for a in "b d f g k l m n p r s t".split() for b in "ar ee ing on ute ake ill".split()]
 words = [chance.choice(syllables) + chance.choice(["", "er", "ly", "s", *syllables]) for _ in range(400)]
 texts = (" ".join(chance.choices(words, k=12)).capitalize() + "." for _ in range(lines))
+"""
+MANIFEST = """
+with open({manifest!r}, "w") as file:
+    for number, text in enumerate(texts):
+        print(json.dumps({{"id": str(number), "text": text, "lang": voice}}), file=file)
+"""
+PHONEMIZER = """
 import espeakng_loader
 from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
@@ -64,7 +71,7 @@ print(count, spent, first, resident_mb())
 
 def measure(case: str, lines: int, voice: str) -> list[object]:
     """Return a row of the table."""
-    begin = BEGIN.format(scripts=str(SCRIPTS), lines=lines + 10, voice=voice)
+    begin = TEXTS.format(scripts=str(SCRIPTS), lines=lines + 10, voice=voice) + PHONEMIZER
     command = [sys.executable, "-W", "ignore", "-c", begin + CASES[case] + END]
     count, spent_s, first_mb, last_mb = map(float, run_command(command).output.split()[-4:])
     grown_kb = (last_mb - first_mb) * 1000 / count
@@ -76,6 +83,17 @@ def measure(case: str, lines: int, voice: str) -> list[object]:
         f"{last_mb:.0f}",
         f"{grown_kb:.2f}",
     ]
+
+
+def whole_stage(lines: int, voice: str) -> list[object]:
+    """Return a row of the command itself, one worker; memory is the peak of its largest process."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = f"{folder}/corpus.json"
+        texts = TEXTS.format(scripts=str(SCRIPTS), lines=lines, voice=voice)
+        run_command([sys.executable, "-c", texts + MANIFEST.format(manifest=manifest)])
+        run = run_command([sys.executable, SCRIPTS / "phonemize.py", manifest, "--workers", 1])
+    rate = f"{lines / run.cpu_s:,.0f}"
+    return ["phonemize.py, manifest to manifest", f"{lines:,}", rate, "", f"{run.peak_mb:.0f} (peak)", ""]
 
 
 def main() -> None:
@@ -91,9 +109,9 @@ def main() -> None:
         few = 300 if "EspeakBackend" in case else max(300, args.lines // 20)
         rows.append(measure(case, many.get(case, few), args.voice))
         print(f"{case}: done", file=sys.stderr, flush=True)
+    rows.append(whole_stage(args.lines, args.voice))
     columns = ["case", "lines", "lines a CPU second", "MB after 10 lines", "MB at the end", "kB a line"]
     print_table(f"Text to IPA, {args.voice}, 12 words a line", columns, rows)
-    print(f"{Path(__file__).name}: phonemizer keeps 8 backends by itself since 3.4")
 
 
 if __name__ == "__main__":

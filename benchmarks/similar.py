@@ -63,6 +63,21 @@ for first in range(0, len(queries), 1024):
     ask(queries[first : first + 1024])
 print(time.process_time() - began, memory_mb())
 """
+CORPUS = """
+import json, sys
+sys.path.insert(0, {scripts!r})
+import numpy as np
+from amela.outputs import write_output
+from media.frames import store
+chance = np.random.default_rng(0)
+with open({manifest!r}, "w") as file:
+    for first in range(0, {rows}, 4096):
+        names = range(first, min({rows}, first + 4096))
+        arrays = chance.standard_normal((len(names), {width})).astype(np.float32)
+        items = [(str(name), {{}}, {{"embedding": array}}, {{}}) for name, array in zip(names, arrays)]
+        for name, source in zip(names, store(items, {folder!r}, "parquet", str, write_output)):
+            print(json.dumps({{"id": str(name), "embedding_filepath": source}}), file=file)
+"""
 PACKAGES = {"faiss-cpu IndexFlatIP": "faiss", "scikit-learn NearestNeighbors(brute, cosine)": "sklearn"}
 ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -79,13 +94,31 @@ def case_of(case: str, rows: int, width: int, queries: int, path: str):
     return measure
 
 
+def whole_stage(rows: int, width: int) -> Run:
+    """Return what the command takes for a corpus of embeddings, reading and merge included, on one CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = f"{folder}/corpus.json"
+        made_of = {
+            "scripts": str(SCRIPTS),
+            "manifest": manifest,
+            "rows": rows,
+            "width": width,
+            "folder": folder,
+        }
+        run_command([sys.executable, "-c", CORPUS.format(**made_of)])
+        flags = ["--by", "embedding", "--within", "corpus", "--device", "cpu"]
+        one_cpu = {**ONE_CORE, "SLURM_CPUS_PER_TASK": "1"}
+        return run_command([sys.executable, SCRIPTS / "find_similar.py", manifest, *flags], env=one_cpu)
+
+
 def main() -> None:
-    """Print a table a width."""
+    """Print a table a width, and one of the whole command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=4096)
     parser.add_argument("--widths", type=int, nargs="+", default=[26, 78, 128])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-stage", action="store_true", help="leave the whole command out")
     args = parser.parse_args()
     print_machine()
     here = [case for case in CASES if case not in PACKAGES or importlib.util.find_spec(PACKAGES[case])]
@@ -103,6 +136,11 @@ def main() -> None:
             )
         title = f"{args.rows:,} vectors of {width}, {min(args.queries, args.rows):,} ask for their 10 nearest"
         print_table(title, ["search", "CPU s", "all rows, CPU s", "× ours", "memory MB"], table)
+    if not args.no_stage:
+        run = whole_stage(args.rows, args.widths[-1])
+        title = f"find_similar.py --by embedding --within corpus, {args.rows:,} of {args.widths[-1]}"
+        row = [f"{run.wall_s:.0f}", f"{run.cpu_s:.0f}", f"{run.peak_mb:.0f}"]
+        print_table(title, ["s", "CPU s", "peak MB"], [row])
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ class Table:
         import numpy as np
         import torch
 
-        from media.utterances import Utterances
         from networks.tables import read_table
         from networks.utterance_vectors import maker, write_vectors
+        from networks.utterances import Utterances
 
         folder = os.path.dirname(os.path.realpath(args.manifest))
         keys, vectors = (tempfile.TemporaryFile(dir=folder) for _ in range(2))  # noqa: SIM115 (as long as the table)
@@ -117,13 +117,15 @@ def load(args: argparse.Namespace) -> Any:
     from networks.utterance_vectors import STANDARDISED
     from networks.weights import WeightsError
 
+    if args.within == "speaker" and not any(
+        record.get("speaker") for _, record in read_records(args.manifest)
+    ):
+        raise CallError(f"{args.manifest}: no record has a `speaker`; wanted it (manifest_tools.py join), or "
+                        "--within corpus")  # fmt: skip
     try:
         table = Table(args)
     except WeightsError as error:
         raise CallError(str(error)) from error
-    if args.within == "speaker" and not table.who.with_speaker:
-        raise CallError(f"{args.manifest}: no record has a `speaker`; wanted it (manifest_tools.py join), or "
-                        "--within corpus")  # fmt: skip
     rows = np.flatnonzero(table.there)
     if args.by in STANDARDISED:
         standardise(table.vectors, rows)

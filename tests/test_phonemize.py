@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import phonemize
-from amela.merge import merge
-from arrays import Task
+from arrays import read_manifest
 from media.east_asian import number, spelling, with_tone
 from media.languages import LanguageError, detect, voice_of
 from media.phonemes import ESPEAK, Options, Phonemizer, speaker_of
+from one_stage import run_batch_file, run_script, write_records
 
 VOICES = {"en-us", "en-gb", "fr-fr", "de", "pt", "pt-br", "cmn", "yue", "nb", "ja", "he", "es", "es-419"}
 
@@ -79,23 +78,8 @@ def test_five_tones_are_five_endings() -> None:
 # With espeak-ng.
 
 
-def write(path: Path, records: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def run(manifest: Path, *words: object, status: int = 0) -> str:
-    """Run the script in a fork; return what it said."""
-    log = manifest.with_suffix(".log")
-    ended = Task([manifest, *words], log=log, main=phonemize.main).wait()
-    said = log.read_text()
-    log.unlink()
-    assert ended == status, said
-    return said
+    return run_script(phonemize.main, manifest, *words, status=status)
 
 
 def test_each_record_gets_its_language_and_a_bad_one_an_error(tmp_path: Path) -> None:
@@ -103,9 +87,9 @@ def test_each_record_gets_its_language_and_a_bad_one_an_error(tmp_path: Path) ->
     records: list[dict] = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
     records[0]["lang"], records[1]["lang"], records[3]["lang"] = "en", "de-AT", "en"
     records += [{"id": "none"}, {"id": "klingon", "text": "nuqneH", "lang": "tlh"}, {"id": "7", "text": 7}]
-    manifest = write(tmp_path / "m.json", records)
+    manifest = write_records(tmp_path / "m.json", records)
     said = run(manifest, "--max-error-rate", 1)
-    found = read(manifest)
+    found = read_manifest(manifest)
     assert [one.get("ipa_lang", "-") for one in found] == [
         "en-us",
         "de",
@@ -129,21 +113,21 @@ def test_the_records_own_language_wins_and_the_fallback_is_for_texts_without_let
         {"id": "2", "text": "chat"},
         {"id": "3", "text": "2"},
     ]
-    manifest = write(tmp_path / "m.json", records)
+    manifest = write_records(tmp_path / "m.json", records)
     run(manifest, "--lang", "en")
-    assert [one["ipa"] for one in read(manifest)] == ["ʃˈa", "tʃˈæt", "tˈuː"]
+    assert [one["ipa"] for one in read_manifest(manifest)] == ["ʃˈa", "tʃˈæt", "tˈuː"]
     run(manifest, "--field", "auto", "--default-lang", "fr")
-    assert read(manifest)[2]["auto"] == "dˈø"
-    assert read(manifest)[2]["auto_ipa_lang"] == "fr-fr"
+    assert read_manifest(manifest)[2]["auto"] == "dˈø"
+    assert read_manifest(manifest)[2]["auto_ipa_lang"] == "fr-fr"
 
 
 def test_a_text_taken_for_a_language_without_voice_falls_back_where_that_is_allowed(tmp_path: Path) -> None:
     text = "Ang bata ay naglalaro sa labas ng bahay kasama ang kanyang mga kaibigan."  # Tagalog
     assert detect(text) == "tl"
-    manifest = write(tmp_path / "m.json", [{"id": "1", "text": text}])
+    manifest = write_records(tmp_path / "m.json", [{"id": "1", "text": text}])
     assert "the language 'tl'" in run(manifest, "--max-error-rate", 1)
     run(manifest, "--field", "as_spanish", "--default-lang", "es")
-    assert read(manifest)[0]["as_spanish_ipa_lang"] == "es"
+    assert read_manifest(manifest)[0]["as_spanish_ipa_lang"] == "es"
 
 
 @pytest.mark.parametrize(
@@ -159,28 +143,19 @@ def test_a_text_taken_for_a_language_without_voice_falls_back_where_that_is_allo
 def test_punctuation_stress_and_strip_are_on_and_can_be_off(
     tmp_path: Path, flags: list[str], ipa: str
 ) -> None:
-    manifest = write(tmp_path / "m.json", [{"id": "1", "note": "Hello, world!"}])
+    manifest = write_records(tmp_path / "m.json", [{"id": "1", "note": "Hello, world!"}])
     run(manifest, "--text-field", "note", "--lang", "en-us", *flags)
-    assert read(manifest)[0]["ipa"] == ipa
+    assert read_manifest(manifest)[0]["ipa"] == ipa
 
 
-def test_an_array_and_its_merge_give_the_bytes_of_one_process(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AMELA_ENV", "local")
-    monkeypatch.delenv("AMELA_ENVS", raising=False)
+def test_an_array_and_its_merge_give_the_bytes_of_one_process(checkout: Path) -> None:
     words = ["one", "two", "three", "four", "five", "six", "seven"]
     records = [{"id": word, "text": f"the number {word}", "lang": "en"} for word in words]
-    one, many = (write(checkout / "metadata" / name, records) for name in ("one.json", "many.json"))
+    one, many = (write_records(checkout / "metadata" / name, records) for name in ("one.json", "many.json"))
     run(one)
-    flags = ["--gres=none", "--cpus-per-task=1", "--array=0-2"]
-    command = [sys.executable, "scripts/local_sbatch.py", *flags, "slurm/phonemize.slurm", str(many)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    logs = "".join(path.read_text()[-1500:] for path in (checkout / "logs").iterdir())
-    assert done.returncode == 0, done.stderr + logs
-    assert merge(many, "phonemize").status == 0
+    run_batch_file(checkout, "phonemize", many, "phonemize")
     assert one.read_bytes() == many.read_bytes()
-    assert json.loads(run(many, "--only", "two"))["ipa"] == read(one)[1]["ipa"]
+    assert json.loads(run(many, "--only", "two"))["ipa"] == read_manifest(one)[1]["ipa"]
 
 
 @pytest.mark.parametrize(
@@ -196,13 +171,15 @@ def test_an_array_and_its_merge_give_the_bytes_of_one_process(
     ],
 )
 def test_a_wrong_call_is_one_sentence(tmp_path: Path, flags: list[str], what: str) -> None:
-    said = run(write(tmp_path / "m.json", [{"id": "1", "text": "one"}]), *flags, status=2)
+    said = run(write_records(tmp_path / "m.json", [{"id": "1", "text": "one"}]), *flags, status=2)
     assert what in said
     assert "Traceback" not in said
 
 
 def test_another_release_of_espeak_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = write(tmp_path / "m.json", [{"id": str(n), "text": "one", "lang": "en"} for n in range(2)])
+    manifest = write_records(
+        tmp_path / "m.json", [{"id": str(n), "text": "one", "lang": "en"} for n in range(2)]
+    )
     run(manifest, "--limit", 1)
     monkeypatch.setattr("media.espeak.release_of", lambda _: "1.48")
     assert "espeak: '1.52.0' before, '1.48' now" in run(manifest, status=2)

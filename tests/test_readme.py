@@ -182,6 +182,13 @@ def test_each_command_for_people_from_other_tools_runs(readme, clone):
 COMMANDS = r"^((?:python scripts/|sbatch )[^\n]*)"
 
 
+def script_of(repo, command: str, name: str) -> str:
+    """Return the script that a command runs: a batch file may have a shorter name."""
+    batch_file = repo / "slurm" / f"{name}.slurm"
+    found = f"slurm/{name}.slurm" in command and re.search(r"run_stage \S+ (\w+)\.py", batch_file.read_text())
+    return found[1] if found else name
+
+
 def help_of(repo, script: str, words: list[str]) -> str:
     """Return what a script's --help says, that of its sub-command where the first word is one; a batch file
     may have a shorter name than its script.
@@ -207,7 +214,7 @@ def test_each_flag_of_the_sections_is_one_that_its_script_knows(readme, repo):
             if not target or target[1] in ("STAGE", "train"):
                 continue
             words = shlex.split(target[2].partition("  #")[0])
-            told = help_of(repo, target[1], words)
+            told = help_of(repo, script_of(repo, target[0], target[1]), words)
             for word in words:
                 if word.startswith("--") and " " not in word:
                     assert word.partition("=")[0].replace("_", "-") in told, f"{command}: {word}"

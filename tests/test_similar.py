@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,12 @@ import torch
 import find_similar
 from amela.manifest import hash_key, record_key
 from amela.outputs import write_output
-from arrays import Task
+from arrays import read_manifest
 from media.frames import store
-from media.utterances import Utterances
 from networks.nearest import COLUMNS, FEW, QUERIES, Nearest, normalise, standardise
 from networks.unit_files import write_pt
+from networks.utterances import Utterances
+from one_stage import run_batch_file, run_script, write_records
 from speech import SENTENCES, speak, write_wav
 
 torch.set_num_threads(1)
@@ -164,22 +163,7 @@ def test_a_piece_of_a_piece_is_a_part_of_the_whole(tmp_path: Path) -> None:
 
 
 def similar(manifest: Path, *words: object, status: int = 0) -> str:
-    """Run the script in a fork, where torch is loaded already; return what it said."""
-    log = manifest.with_suffix(".log")
-    ended = Task([manifest, *words], log=log, main=find_similar.main).wait()
-    said = log.read_text()
-    log.unlink()
-    assert ended == status, said
-    return said
-
-
-def write(path: Path, records: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return run_script(find_similar.main, manifest, *words, status=status)
 
 
 @pytest.fixture(scope="module")
@@ -202,17 +186,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 def test_each_finds_its_speaker_and_a_bad_one_nothing(corpus: list[dict], tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.json", corpus)
+    manifest = write_records(tmp_path / "m.json", corpus)
     said = similar(manifest, "--top-k", 3, "--max-error-rate", 0.5)
     assert "no `speaker` in the record, wanted it (manifest_tools.py join) or --within corpus" in said
     assert "cannot be decoded" in said or "bad.wav" in said
     whose = {record_key(record): record.get("speaker") for record in corpus}
-    for record in read(manifest)[:13]:
+    for record in read_manifest(manifest)[:13]:
         found = record["similar"]
         assert [whose[one["key"]] for one in found] == [record["speaker"]] * 3
         assert all(not one["key"].startswith(record["audio_filepath"]) for one in found)
         assert sorted((one["score"] for one in found), reverse=True) == [one["score"] for one in found]
-    assert all("similar" not in record for record in read(manifest)[13:])
+    assert all("similar" not in record for record in read_manifest(manifest)[13:])
     assert not list(tmp_path.glob("tmp*"))
 
 
@@ -221,27 +205,19 @@ def test_a_sentence_said_again_is_the_nearest(corpus: list[dict], tmp_path: Path
     for number, record in enumerate(corpus[:6]):
         path = shutil.copy(record["audio_filepath"], tmp_path / f"{number}.wav")
         copies.append({**record, "id": f"copy of {number}", "audio_filepath": str(path)})
-    manifest = write(tmp_path / "m.json", corpus[:12] + copies)
+    manifest = write_records(tmp_path / "m.json", corpus[:12] + copies)
     similar(manifest, "--top-k", 1, "--within", "corpus")
-    nearest = [record["similar"][0] for record in read(manifest)]
+    nearest = [record["similar"][0] for record in read_manifest(manifest)]
     assert [one["key"] for one in nearest[:6]] == [record["id"] for record in copies]
     assert all(one["score"] == 1.0 for one in nearest[:6] + nearest[12:])
 
 
-def test_an_array_and_its_merge_give_the_bytes_of_one_process(
-    corpus: list[dict], checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AMELA_ENV", "local")
-    monkeypatch.delenv("AMELA_ENVS", raising=False)
-    one, many = (write(checkout / "metadata" / name, corpus[:13]) for name in ("one.json", "many.json"))
+def test_an_array_and_its_merge_give_the_bytes_of_one_process(corpus: list[dict], checkout: Path) -> None:
+    one, many = (
+        write_records(checkout / "metadata" / name, corpus[:13]) for name in ("one.json", "many.json")
+    )
     similar(one)
-    flags = ["--gres=none", "--cpus-per-task=1", "--array=0-2"]
-    command = [sys.executable, "scripts/local_sbatch.py", *flags, "slurm/similar.slurm", str(many)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    logs = "".join(path.read_text()[-1500:] for path in (checkout / "logs").iterdir())
-    assert done.returncode == 0, done.stderr + logs
-    merged = [sys.executable, "scripts/merge_manifest.py", "--manifest", str(many), "--stage", "similar"]
-    subprocess.run(merged, check=True, capture_output=True)
+    run_batch_file(checkout, "similar", many, "similar")
     assert one.read_bytes() == many.read_bytes()
     before = many.read_bytes()
     similar(many)  # nothing is left to do
@@ -249,7 +225,7 @@ def test_an_array_and_its_merge_give_the_bytes_of_one_process(
 
 
 def test_one_record_is_shown_and_nothing_written(corpus: list[dict], tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.json", corpus[:12])
+    manifest = write_records(tmp_path / "m.json", corpus[:12])
     before = manifest.read_bytes()
     shown = json.loads(similar(manifest, "--only", corpus[2]["audio_filepath"], "--top-k", 2))
     assert len(shown["similar"]) == 2
@@ -258,14 +234,14 @@ def test_one_record_is_shown_and_nothing_written(corpus: list[dict], tmp_path: P
 
 def test_a_corpus_without_speakers_is_a_wrong_call(corpus: list[dict], tmp_path: Path) -> None:
     nobody = [{name: value for name, value in record.items() if name != "speaker"} for record in corpus[:4]]
-    said = similar(write(tmp_path / "m.json", nobody), status=2)
+    said = similar(write_records(tmp_path / "m.json", nobody), status=2)
     assert "no record has a `speaker`; wanted it (manifest_tools.py join), or --within corpus" in said
 
 
 def test_a_lonely_speaker_has_no_neighbours(corpus: list[dict], tmp_path: Path) -> None:
-    manifest = write(tmp_path / "m.json", [*corpus[:4], {**corpus[6], "speaker": "alone"}])
+    manifest = write_records(tmp_path / "m.json", [*corpus[:4], {**corpus[6], "speaker": "alone"}])
     similar(manifest, "--limit", 9)
-    assert [len(record["similar"]) for record in read(manifest)] == [3, 3, 3, 3, 0]
+    assert [len(record["similar"]) for record in read_manifest(manifest)] == [3, 3, 3, 3, 0]
 
 
 # What vectors are made of.
@@ -312,13 +288,13 @@ def test_scores_are_the_cosines_of_what_a_source_means(tmp_path: Path, source: s
     if source in EMBEDDINGS:
         np.save(tmp_path / "table.npy", EMBEDDINGS[source])
         flags += ["--table", tmp_path / "table.npy"]
-    manifest = write(tmp_path / "m.json", records)
+    manifest = write_records(tmp_path / "m.json", records)
     similar(manifest, *flags, "--top-k", 100)
     if source == "features":
         vectors = (vectors - vectors.mean(0)) / vectors.std(0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = vectors @ vectors.T
-    for row, record in enumerate(read(manifest)):
+    for row, record in enumerate(read_manifest(manifest)):
         assert len(record["similar"]) == len(records) - 1
         for one in record["similar"]:
             assert one["score"] == pytest.approx(cosines[row, int(one["key"][1:])], abs=3e-6)
@@ -351,7 +327,7 @@ def test_a_table_is_found_in_a_model_by_its_name_or_that_of_a_known_codec(tmp_pa
 def test_a_wrong_call_is_one_sentence(tmp_path: Path, flags: list[str], what: str) -> None:
     torch.save({"words": torch.eye(3)}, tmp_path / "words.pt")
     (tmp_path / "bad.npy").write_bytes(b"nothing")
-    manifest = write(tmp_path / "m.json", [{"id": "a", "speaker": "s"}])
+    manifest = write_records(tmp_path / "m.json", [{"id": "a", "speaker": "s"}])
     flags = [str(tmp_path / word) if ".npy" in word or ".pt" in word else word for word in flags]
     said = similar(manifest, *flags, status=2)
     assert what in said
@@ -362,6 +338,11 @@ def test_codes_that_a_table_lacks_are_an_error_record(tmp_path: Path) -> None:
     records, _ = with_arrays(tmp_path, "codes")
     np.save(tmp_path / "table.npy", EMBEDDINGS["codes"][:, :12])
     said = similar(
-        write(tmp_path / "m.json", records), "--by", "codes", "--table", tmp_path / "table.npy", status=2
+        write_records(tmp_path / "m.json", records),
+        "--by",
+        "codes",
+        "--table",
+        tmp_path / "table.npy",
+        status=2,
     )
     assert "wanted 0 to 11, as the table has rows" in said

@@ -9,6 +9,7 @@ phrases. Its ASCII stand-ins for IPA (s. for ʂ, th for tʰ) are replaced.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -22,21 +23,24 @@ IPA = (
     ("ph", "pʰ"), ("th", "tʰ"), ("kh", "kʰ"), ("wuə", "uə"), ("onɡ", "ʊŋ"), ("χ", "x"),
 )  # fmt: skip
 SYLLABLE = re.compile(r"([a-zêü]+)([1-5])")
-PARTS = re.compile(r"(\d+(?:\.\d+)?)|([^\W\d_]+(?:['’-][^\W\d_]+)*)|([^\w\s])")  # number, word, mark
+PARTS = re.compile(r"([^\W\d_]+(?:['’-][^\W\d_]+)*)|([^\w\s])")  # word, mark
 DIGITS, UNITS, GROUPS = "零一二三四五六七八九", ("", "十", "百", "千"), ("", "万", "亿", "万亿")
 PARTICLES = {"は": "わ", "へ": "え"}  # said otherwise than written where they stand alone
 
 
 def syllables(text: str) -> Iterator[tuple[str, str]]:
     """Yield (what, value) of a Mandarin text in order: a `syllable` of pinyin with its digit, a `word` in
-    other letters, a `mark`; numbers are read out, other signs left out.
+    other letters, a `mark`; numbers are read out, emoji and the like left out.
     """
     for token in _pinyin(re.sub(r"\d+(?:\.\d+)?", lambda found: number(found[0]), text)):
         if SYLLABLE.fullmatch(token):
             yield "syllable", token
             continue
-        for _, word, mark in PARTS.findall(token[1:]):
-            yield ("word", word) if word else ("mark", mark)
+        for word, mark in PARTS.findall(token[1:]):
+            if word:
+                yield "word", word
+            elif unicodedata.category(mark).startswith("P"):
+                yield "mark", mark
 
 
 def _pinyin(text: str) -> list[str]:

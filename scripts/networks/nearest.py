@@ -170,10 +170,8 @@ class Best:
         mine = torch.arange(queries, device=self.scores.device).repeat_interleave(wanted)
         parts = [*self._new, (mine, self.scores.flatten(), self.places.flatten())]
         query, scores, places = (torch.cat(one) for one in zip(*parts))
-        order = scores.argsort(descending=True)
-        order = order[query[order].argsort(stable=True)]
-        query = query[order]
-        starts = torch.searchsorted(query, torch.arange(queries, device=query.device))
+        order = (4 * query - scores.double().clamp(min=-2)).argsort()  # by query, the largest first
+        starts = torch.searchsorted(query[order], torch.arange(queries, device=query.device))
         keep = order[starts[:, None] + torch.arange(wanted, device=query.device)]
         self.scores, self.places = scores[keep], places[keep]
         self.worst = torch.maximum(self.worst, self.scores[:, -1])
@@ -197,7 +195,7 @@ def _bars(among: np.ndarray, barred: list[np.ndarray]) -> tuple[np.ndarray, np.n
 
 def _best(rows: np.ndarray, cosines: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the k best rows and cosines of each line (lines, candidates), rounded, ties by row."""
-    cosines = cosines.clip(-1 if np.isfinite(cosines).all() else -np.inf, 1).round(DECIMALS)
+    cosines = cosines.round(DECIMALS) + 0.0  # no -0.0
     order = np.argsort(rows, axis=1, kind="stable")
     rows, cosines = np.take_along_axis(rows, order, 1), np.take_along_axis(cosines, order, 1)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]

@@ -30,7 +30,7 @@ class Utterances:
         self._ends = array("q", [0])
         self._columns = [array("q"), array("q"), array("d"), array("d"), array("h")]
         self._own, self._parents, self._speakers = array("q"), array("q"), array("q")
-        self.with_speaker = self.count = 0
+        self.count = 0
 
     def add(self, key: str, record: dict[str, Any]) -> None:
         """Add a record, known by its key."""
@@ -39,7 +39,6 @@ class Utterances:
         self._own.append(self._hash(key))
         speaker, parent = record.get("speaker"), record.get("parent")
         self._speakers.append(0 if speaker in (None, "") else self._hash(str(speaker)))
-        self.with_speaker += bool(self._speakers[-1])
         self._parents.append(0 if parent in (None, "") else self._hash(str(parent)))
         self._place(row, self._own[-1], EVERYWHERE)
         if record.get("audio_filepath") is not None:

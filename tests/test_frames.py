@@ -1,4 +1,4 @@
-"""Arrays of records on the disk: what was written is read back, by row or by file, and by any Parquet reader."""
+"""Arrays of records on the disk: read back as written, by row or by file, and by any reader of Parquet."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def check(items: list, sources: list) -> None:
             assert source is item
             continue
         found = read_frames(source)
-        assert found["key"] == item[0] and found["hop_s"] == 0.01 and found["n"] == item[3]["n"]
+        assert [found[name] for name in ("key", "hop_s", "n")] == [item[0], 0.01, item[3]["n"]]
         for name, array in item[2].items():
-            assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+            assert np.array_equal(found[name], array)
 
 
 @pytest.mark.parametrize("form", ["parquet", "npz"])

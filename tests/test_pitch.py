@@ -168,6 +168,13 @@ def test_a_batch_gives_what_one_by_one_gives() -> None:
         assert torch.equal(found.voicing, alone.voicing)
 
 
+@pytest.mark.parametrize(("low_hz", "high_hz"), [(195, 205), (40, 1000)])
+def test_any_range(low_hz: float, high_hz: float) -> None:
+    samples = torch.from_numpy(voices.glide(198, 202, 1.0).samples).float()
+    found = track_pitch(samples, SAMPLE_RATE, HOP, low_hz, high_hz).f0_hz[10:-10]
+    assert float((found / 200).log2().abs().max()) < 0.02
+
+
 def test_a_finer_hop_finds_the_same_pitch() -> None:
     samples = voices.sentence(5, 180, 3.0).samples
     coarse, fine = track(samples).f0_hz, track(samples, hop=HOP // 2).f0_hz[::2]

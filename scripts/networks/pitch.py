@@ -118,7 +118,7 @@ class Finder:
         self.n_lags = self.n_fft * max(1, math.ceil(LAG_RATE_HZ / sample_rate_hz))
         self.lag_rate_hz = sample_rate_hz * self.n_lags / self.n_fft
         self.first = max(2, math.floor(self.lag_rate_hz / self.high_hz))
-        self.last = math.ceil(self.lag_rate_hz / self.low_hz)
+        self.last = max(math.ceil(self.lag_rate_hz / self.low_hz), self.first + CANDIDATES)
         self.shape = torch.hann_window(self.window)
         hz = torch.arange(self.n_fft // 2 + 1) * sample_rate_hz / self.n_fft
         hz = hz[hz < BAND_HZ]

@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 AMELA_ENVS ?= $(CURDIR)/envs/.built
 PYTHON := $(AMELA_ENVS)/dev/bin/python
-TEST_ENVS := vad asr train units features oracles
+TEST_ENVS := vad asr train units whisperx features oracles text codec dac
 
 .PHONY: demo test test-envs lint bench env
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A folder of audio → speech → text → units → speech again → language models → report, through the batch files in
-# slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
+# A folder of audio → speech → text → units → speech again → language models → words, features, sentiment, phonemes, codes,
+# similar ones → report, through the batch files in slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
 # files here. Ctrl-C, and the same command again goes on. `make demo [AUDIO=FOLDER]` builds the environment first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -123,6 +123,17 @@ if [ "$records" -gt 1 ]; then
 else
     say "one recording: no language models, as they need another one to be judged by"
 fi
+
+# each utterance annotated; these stages are quick where no model is loaded, so one task does
+launch 1 --array=0-$((tasks - 1)) slurm/transcribe.slurm "$manifest" --backend pocketsphinx --balance duration
+launch 1 --array=0-0 slurm/phonemize.slurm "$manifest" --lang en-us
+launch 1 --array=0-0 slurm/emotion.slurm "$manifest" --backend lexicon --text-field text
+launch 6 slurm/merge.slurm --manifest "$manifest"
+launch 1 --array=0-$((few_tasks - 1)) slurm/features.slurm "$manifest"
+launch 1 --array=0-0 slurm/encode_codec.slurm "$manifest" --codec mulaw
+launch 8 slurm/merge.slurm --manifest "$manifest"
+[ "$records" -lt 2 ] || launch 1 slurm/similar.slurm "$manifest" --within corpus --top-k 5
+launch 1 slurm/export.slurm "$manifest" --format textgrid nymph-parquet
 launch 1 slurm/report.slurm "$manifest"
 
 say "the corpus"

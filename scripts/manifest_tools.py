@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from amela.errors import OK, CallError, run_main
 from amela.expression import Expression
 from amela.manifest import Record, read_records
-from amela.pieces import Cutter
+from amela.pieces import Cutter, check_window
 from amela.tally import Tally, check_output, print_some, write_tallied
 from amela.tool_parser import tool_parser
 
@@ -138,9 +138,7 @@ def sample(args: argparse.Namespace) -> int:
 
 def window(args: argparse.Namespace) -> int:
     """Cut long recordings into records; say how."""
-    if not 0 <= args.overlap_s <= args.window_s / 2 or args.window_s <= 0:
-        raise CallError(f"found --window-s {args.window_s:g} --overlap-s {args.overlap_s:g}, wanted a window "
-                        "above 0 and an overlap of at most half of it")
+    check_window(args.window_s, args.overlap_s)
     read, cutter = Tally(), Cutter(args.manifest)
     records = cutter.windows(read.read(args.manifest), args.window_s, args.overlap_s, args.at_silence)
     write(args, records, read)

@@ -84,23 +84,36 @@ def play(manifest: str, corpus: Any, wanted: int) -> list[dict[str, Any]]:
             size = len(example["audio"]) + len(example.get("sts", "")) if example else 0
             if example and size <= budget:
                 budget -= size
-                made.append({**example, **units_beside(records[row], example)})
+                made.append({**example, **found_beside(records[row], example, corpus.places)})
     return made
 
 
-def units_beside(record: Record, example: dict[str, Any]) -> dict[str, Any]:
-    """Return the units of an example's stretch as the page has them; nothing where they cannot be read."""
-    from media.report import units
+def found_beside(record: Record, example: dict[str, Any], places: dict[str, int]) -> dict[str, Any]:
+    """Return units, curves and findings of an example's stretch as the page has them, without what cannot be
+    read.
+    """
+    from media.report import annotations, units
 
-    if not record.get("units_filepath"):
-        return {}
     start_s = example["start_s"]
+    end_s = start_s + example["duration_s"]
+    found: dict[str, Any] = annotations.findings_of(record, places)
     try:
-        strip = units.strip_of(record, record_key(record), start_s, start_s + example["duration_s"])
+        found["curves"] = annotations.curves_of(record, start_s, end_s)
+    except ValueError as exc:
+        log(f"{exc}: its pitch and energy are not shown")
+    try:
+        if record.get("units_filepath"):
+            found["units"] = units.strip_of(record, record_key(record), start_s, end_s)
     except (ValueError, ImportError) as exc:
         log(f"{exc}: its units are not shown")
-        return {}
-    return {"units": strip}
+    return {name: value for name, value in found.items() if value}
+
+
+def default_field(manifest: str, systems: list[dict[str, Any]]) -> str:
+    """Return the first field that asr_eval.py scored, else that of the first record."""
+    from media.tiers import text_field
+
+    return systems[0]["system"] if systems else text_field(next(read_records(manifest))[1])
 
 
 def samples_of(manifests: list[str] | None, runs: list[Record]) -> list[Record]:
@@ -135,7 +148,7 @@ def main() -> int:
     parser.add_argument(
         "--field",
         help="field with the text, as given to asr.py (default: the first one that asr_eval.py "
-        "scored, else text)",
+        "scored, else whisperx_text or text)",
     )
     parser.add_argument(
         "--generated",
@@ -173,14 +186,15 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
     if args.metrics and not metrics.is_file():
         raise CallError(f"{metrics}: no such file; wanted the table that `asr_eval.py` writes")
     systems = read_systems(metrics)
-    args.field = args.field or (systems[0]["system"] if systems else "text")
+    args.field = args.field or default_field(args.manifest, systems)
     corpus = Corpus(args.field)
     files = metrics.with_name(metrics.name.replace("_global_metrics", "_metrics"))
     headers = {folder: read_deals(folder)[-1].header for folder in folders}
     done: Counter[str] = Counter()
     for line, record, in_table, score in scores_of(files, args.field, sampled(args.manifest)):
-        why = failed.get(record_key(record), (None, None, None))[2]
-        corpus.add(line, record, score, why, in_table or why is not None)
+        key = record_key(record)
+        why = failed.get(key, (None, None, None))[2]
+        corpus.add(line, record, score, why, key if in_table or why is not None else None)
         done.update(folder.name for folder, header in headers.items() if header["field"] in record)
     facts = facts_of(corpus, headers, failed, systems)
     facts["runs"] = ranked_runs(args.checkpoints, name)
@@ -190,7 +204,7 @@ def gather(args: Any, name: str, output: Path) -> tuple[dict[str, Any], dict[str
         "rate": 16_000,
         "counts": {"records": corpus.records},
         "tiles": tiles(facts),
-        "charts": charts(corpus.durations, corpus.ratios, corpus.wers, facts["noun"]),
+        "charts": charts(corpus, facts["noun"]),
         "metrics": {"columns": HEADS, "rows": systems_table(systems)},
         "stages": [
             stage_table(
@@ -249,6 +263,8 @@ def facts_of(
         "no_speech": corpus.no_speech,
         "truncated": corpus.truncated,
         "vad": stages.get("vad", {}),
+        "stages": stages,
+        "transcribers": dict(corpus.transcribers.most_common(8)),
         "versions": versions,
         "scores": scores,
         "asr": [{**corpus.settings[text], "records": number} for text, number in corpus.asr.most_common(8)],

@@ -4,6 +4,7 @@
     python scripts/submit.py corpus /data/corpus --shards 64 --at-once 8 --snapshot
     python scripts/submit.py asr metadata/corpus.json --asr-args "--backend pocketsphinx"
     python scripts/submit.py units metadata/corpus.json       encode array → merge → grid of runs → table
+    python scripts/submit.py annotate /data/corpus            words, speakers, features, emotion, IPA, codes …
     python scripts/submit.py babble checkpoints/RUN/corpus_s42   generate → synthesize → VAD → ASR → report
     python scripts/submit.py corpus /data/corpus --dry-run    the sbatch lines, which are a script you can run
 
@@ -23,6 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from amela.annotate import ANNOTATE, PARTS, annotate_places, annotate_steps
 from amela.cli import Parser, parser, positive
 from amela.errors import CallError, run_main
 from amela.submission import Plan, Submission
@@ -86,8 +88,14 @@ WORKFLOWS = {
         ),
         AFTER_ASR[-1],
     ),
+    "annotate": ANNOTATE,
 }
-FROM_FOLDER = {"corpus": "folder of audio", "babble": "run folder of train_lstm.py"}  # the others: a manifest
+FROM_FOLDER = {
+    "corpus": "folder of audio",
+    "annotate": "folder of audio, or manifest",
+    "babble": "run folder of train_lstm.py",
+}  # the others: a manifest
+SKIP = f"leave these out, of: {', '.join(PARTS)}; without transcribe the records stay as they are"
 SHARDS = {"babble": 1}  # minutes of speech; where nothing stands here, the first array's batch file says it
 
 
@@ -103,7 +111,10 @@ def parse_args() -> argparse.Namespace:
         add = one.add_argument
         add("source", help=FROM_FOLDER.get(name, "manifest"))
         add("--name", help="of the manifest, metadata/NAME.json (default: after the folder)")
-        add("--field", metavar="NAME", help="write the text to this field, where `text` is a human reference")
+        if name == "annotate":
+            add("--skip", nargs="+", default=[], choices=PARTS, metavar="STEP", help=SKIP)
+        else:
+            add("--field", help="write the text to this field, where `text` is a human reference")
         add(
             "--shards",
             type=positive,
@@ -166,8 +177,9 @@ def site_environment() -> dict[str, str]:
 
 def places(args: argparse.Namespace) -> dict[str, str]:
     """Return what stands in the steps' arguments: the folder, the manifest, its path without ending, …."""
-    source = Path(args.source)
-    if args.workflow in FROM_FOLDER:
+    source, annotate = Path(args.source), args.workflow == "annotate"
+    from_folder = args.workflow in FROM_FOLDER and not (annotate and source.is_file())
+    if from_folder:
         if not source.is_dir():
             manifest = "; for a manifest: `submit.py asr MANIFEST`" if source.exists() else ""
             raise CallError(f"{source}: no such folder; wanted a {FROM_FOLDER[args.workflow]}{manifest}")
@@ -178,15 +190,29 @@ def places(args: argparse.Namespace) -> dict[str, str]:
         if not source.is_file():
             raise CallError(f"{source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
         stem = args.source.removesuffix(".json")
-    folder = os.path.abspath(args.source) if args.workflow in FROM_FOLDER else ""
+    field = "" if annotate else args.field or ""
     return {
-        "folder": folder,
-        "manifest": f"{stem}.json" if folder else args.source,
+        "folder": os.path.abspath(args.source) if from_folder else "",
+        "manifest": f"{stem}.json" if from_folder else args.source,
         "stem": stem,
         "name": Path(stem).name,
-        "field": args.field or "",
-        "field_flag": f"--field={args.field}" if args.field else "",
+        "field": field,
+        "field_flag": f"--field={field}" if field else "",
     }
+
+
+def plan_of(args: argparse.Namespace, on_cluster: bool) -> Plan:
+    """Return what is wanted, with the steps left out that are not."""
+    values, asked, steps = places(args), wishes(args), WORKFLOWS[args.workflow]
+    if args.workflow == "annotate":
+        if values["folder"] and "vad" in args.skip:
+            raise CallError(
+                "--skip vad: vad.py makes the manifest of a folder; wanted a manifest instead of it"
+            )
+        steps = annotate_steps(args.skip, bool(values["folder"]))
+        sentiment = "lexicon" in asked["emotion"].arguments
+        values.update(annotate_places(steps, values["stem"], values["manifest"], sentiment))
+    return Plan(steps, values, asked, site_environment(), on_cluster)
 
 
 def wishes(args: argparse.Namespace) -> dict[str, Wish]:
@@ -225,9 +251,7 @@ def main() -> int:
             f"no folder logs/ in {REPOSITORY}: every job would fail without a word; type: mkdir logs"
         )
     on_cluster = not args.local and has_cluster(args.dry_run)
-    steps = WORKFLOWS[args.workflow]
-    plan = Plan(steps, places(args), wishes(args), site_environment(), on_cluster)
-    return Submission(plan).go(args)
+    return Submission(plan_of(args, on_cluster)).go(args)
 
 
 if __name__ == "__main__":

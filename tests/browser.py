@@ -89,9 +89,13 @@ class Page:
         self.driver.get(path.resolve().as_uri())
 
     def open_and_check(self, path: Path, width: int, ratio: float, theme: str) -> None:
-        """Open a report; assert that nothing overflows, that texts have contrast and targets a size."""
+        """Open a report and check what is on view."""
         self.open(path, width, 800, theme, ratio)
         self.wait("document.querySelector('#viewer').dataset.drawn === 'true'")
+        self.check(width)
+
+    def check(self, width: int) -> None:
+        """Assert that nothing overflows, that texts have contrast and targets a size."""
         assert self.run("document.documentElement.scrollWidth") <= width
         assert self.run(LOW_CONTRAST) == []
         if width < 600:

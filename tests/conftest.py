@@ -19,7 +19,8 @@ from cluster import Cluster, missing_binaries  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENVIRONMENTS = ("vad", "asr", "units", "train", "features", "local", "toy")  # all the one that runs the tests
+# All are the one that runs the tests.
+ENVIRONMENTS = ("vad", "asr", "units", "train", "whisperx", "features", "text", "codec", "local", "toy")
 INSIDE_A_JOB = ("SLURM", "SBATCH", "AMELA_LAUNCHER", "AMELA_LOCAL_SBATCH", "AMELA_CODE")
 OF_THE_USER = ("AMELA_ENV", "AMELA_ENVS")  # make and site.env set them; a checkout has its own environments
 for variable in [name for name in os.environ if name.startswith(INSIDE_A_JOB) or name in OF_THE_USER]:

@@ -83,6 +83,7 @@ def check_results(clone: Path, said: str) -> list[dict[str, object]]:
     records = [json.loads(line) for line in (clone / "metadata/demo_few words.json").read_text().splitlines()]
     assert len(records) == RECORDINGS
     fields = {"speech", "text", "asr", "asr_segments", "units_filepath", "sts_filepath", "sts_text"}
+    fields |= {"whisperx", "ipa", "sentiment", "features_filepath", "codes_filepath", "similar"}
     assert all(fields <= set(record) for record in records)
     assert sum(record["text"] == "" for record in records) == 1, "noise has no words"
     report = clone / "output/demo_few words_report.html"
@@ -100,7 +101,13 @@ def check_results(clone: Path, said: str) -> list[dict[str, object]]:
     page = report.read_text()
     assert page.count('"hop_s":0.01') >= RECORDINGS + SAMPLES
     assert all(name in page for name in ("LSTM language models", "Griffin-Lim", '"sts":"'))
-    assert len(list((clone / "output/demo_few words").rglob("*.TextGrid"))) == RECORDINGS
+    assert page.count('"curves":{') == page.count('"similar":[') == RECORDINGS
+    assert page.count('"ipa":{') == page.count('"sentiment":{') == RECORDINGS - 1, "noise has no words"
+    assert "which is no neural codec" in page
+    grids = list((clone / "output/demo_few words").rglob("*.TextGrid"))
+    assert len(grids) == RECORDINGS
+    assert sum('"ipa"' in grid.read_text() for grid in grids) == RECORDINGS - 1
+    assert (clone / "output/demo_few words/demo_few words.parquet").stat().st_size > 50_000
     return records
 
 

@@ -1,4 +1,4 @@
-"""Arrays of records on the disk: what was written is read back, by row or by file, and by any Parquet reader."""
+"""Arrays of records on the disk: read back as written, by row or by file, and by any reader of Parquet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from amela.outputs import relative_target, write_output
-from media.frames import GROUP_ROWS, FramesError, read_frames, store
+from media import frames
+from media.frames import GROUP_ROWS, FramesError, read_array, read_frames, store
 
 
 def batch(count: int) -> list:
@@ -32,9 +33,10 @@ def check(items: list, sources: list) -> None:
             assert source is item
             continue
         found = read_frames(source)
-        assert found["key"] == item[0] and found["hop_s"] == 0.01 and found["n"] == item[3]["n"]
+        assert [found[name] for name in ("key", "hop_s", "n")] == [item[0], 0.01, item[3]["n"]]
         for name, array in item[2].items():
-            assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+            assert np.array_equal(found[name], array)
 
 
 @pytest.mark.parametrize("form", ["parquet", "npz"])
@@ -69,9 +71,51 @@ def test_another_reader_needs_no_code_of_ours(tmp_path: Path) -> None:
     assert np.array_equal(np.frombuffer(row["mel"], dtype).reshape(row["mel_shape"]), items[2][2]["mel"])
 
 
+@pytest.mark.parametrize("form", ["parquet", "npz"])
+def test_one_array_is_read_by_itself(tmp_path: Path, form: str) -> None:
+    items = batch(GROUP_ROWS + 9)
+    sources = store(items, str(tmp_path), form, lambda one: relative_target(one, "corpus"), write_output)
+    for item, source in zip(items, sources, strict=True):
+        if not isinstance(item, Exception):
+            found = read_array(source, "mel")
+            assert found.dtype == np.float16
+            assert np.array_equal(found, item[2]["mel"])
+    with pytest.raises(FramesError, match="wanted an array `pitch`"):
+        read_array(sources[0], "pitch")
+
+
+def test_records_dealt_over_many_parts_cost_a_read_a_group_and_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [batch(12)[1:2] + batch(20)[4:10] for _ in range(3)]
+    parts = [
+        store(some, str(tmp_path / str(n)), "parquet", str, write_output) for n, some in enumerate(items)
+    ]
+    in_turn = [source for turn in zip(*parts) for source in turn]
+    wanted = [item for turn in zip(*items) for item in turn]
+    reads: list[int] = []
+    read = pyarrow.parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile, "read_row_group", lambda *a, **k: (reads.append(a[1]), read(*a, **k))[1]
+    )
+    for limit, most in ((frames.GROUPS_BYTES, 3), (1, len(in_turn))):
+        monkeypatch.setattr(frames, "GROUPS_BYTES", limit)
+        frames._groups.clear()
+        reads.clear()
+        for source, item in zip(in_turn, wanted):
+            found = read_frames(source, ["mel"])
+            assert np.array_equal(found["mel"], item[2]["mel"])
+            assert found["hop_s"] == 0.01
+            assert set(found) == {"mel", "key", *item[3]}
+        assert len(reads) == most
+    assert len(frames._groups) == 1
+
+
 @pytest.mark.parametrize("source", ["nothing.npz", "nothing.parquet#row=0", "bad.parquet#row=0", "bad.npz"])
 def test_a_damaged_source_is_named(tmp_path: Path, source: str) -> None:
     for name in ("bad.parquet", "bad.npz"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(FramesError, match=source.partition("#")[0]):
         read_frames(str(tmp_path / source))
+    with pytest.raises(FramesError, match=source.partition("#")[0]):
+        read_array(str(tmp_path / source), "mel")

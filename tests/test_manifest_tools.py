@@ -413,7 +413,7 @@ def test_windows_cover_everything(
 
 
 def test_explode(tmp_path: Path) -> None:
-    words = [{"start_s": 12.1, "end_s": 12.5, "word": "hello"}]
+    words = [{"start_s": 12.1, "end_s": 12.5, "word": "hello"}, {"word": "42"}]  # that one was not aligned
     manifest = write_lines(
         tmp_path / "m.json",
         [
@@ -440,7 +440,7 @@ def test_explode(tmp_path: Path) -> None:
         "speaker": "s",
         "offset": 12.0,
         "text": "hello",
-        "words": [{"start_s": 0.1, "end_s": 0.5, "word": "hello"}],
+        "words": [{"start_s": 0.1, "end_s": 0.5, "word": "hello"}, {"word": "42"}],
         "parent": "/a/x.wav",
         "id": first["id"],
     }

@@ -134,15 +134,17 @@ def stage_parser(
     doc: str | None,
     batch_size: int = 1,
     workers: int = 1,
-    manifest: str = "JSON lines with audio_filepath (or id); fields are added to it by the merge",
+    manifest: str | None = "JSON lines with audio_filepath (or id); fields are added to it by the merge",
 ) -> Parser:
     """Return the parser of a map stage: `manifest` (with that help), the flags of the run loop and a last
-    NUM_TASKS.
+    NUM_TASKS; with None neither of the two, for a stage that makes its manifest itself.
     """
     stage = Parser(doc)
-    stage.takes_num_tasks = True
+    stage.takes_num_tasks = manifest is not None
+    stage.set_defaults(num_tasks=None)
     add = stage.add_speed_argument
-    add("manifest", help=manifest)
+    if manifest is not None:
+        add("manifest", help=manifest)
     add("--limit", type=positive, metavar="N", help="do only N records, in this process")
     add("--only", metavar="PATH", help="print the fields of one record (its path or id) and write nothing")
     add(
@@ -180,3 +182,17 @@ def stage_parser(
     add("--balance", choices=["duration"], help="deal the longest records first to the least loaded shard")
     add("--force", action="store_true", help="deal anew although tasks of another submission are running")
     return stage
+
+
+def add_hub_model(stage: Parser, model: str, what: str) -> None:
+    """Add the flags of a stage that runs a model of the hub: --model, --revision, --device, --offline."""
+    stage.add_argument("--model", default=model, help=what)
+    stage.add_argument(
+        "--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task"
+    )
+    stage.add_speed_argument(
+        "--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)"
+    )
+    stage.add_speed_argument(
+        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
+    )

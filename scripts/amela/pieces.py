@@ -49,6 +49,15 @@ class _Talk:
         return max(late)[1] if late else early
 
 
+def check_window(window_s: float, overlap_s: float) -> None:
+    """Raise CallError for windows that would not get on."""
+    if not 0 <= overlap_s <= window_s / 2 or window_s <= 0:
+        raise CallError(
+            f"found --window-s {window_s:g} --overlap-s {overlap_s:g}, wanted a window above 0 and an "
+            "overlap of at most half of it"
+        )
+
+
 class Cutter:
     """Makes pieces of records; `counts` what it did, and names of fields it `left` behind, for the report.
 
@@ -220,15 +229,19 @@ def _piece_id(record: Record, mark: str, names: set[str]) -> str:
 
 
 def _shift(value: Any, start_s: float, end_s: float) -> Any:
-    """A list of things with times, cut to start..end (s) and counted from start; anything else unchanged."""
-    if not isinstance(value, list) or not all(isinstance(item, dict) and "start_s" in item for item in value):
+    """A list of things with times, cut to start..end (s) and counted from start; anything else unchanged.
+
+    Things without times among them (words that could not be aligned) stay.
+    """
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return value
-    moved = [
-        {
-            **item,
-            "start_s": round(max(item["start_s"], start_s) - start_s, 3),
-            "end_s": round(min(item["end_s"], end_s) - start_s, 3),
-        }
-        for item in value
-    ]
-    return [item for item in moved if item["end_s"] > item["start_s"]]
+    moved = []
+    for item in value:
+        if "start_s" not in item:
+            moved.append(item)
+            continue
+        first_s, last_s = max(item["start_s"], start_s), min(item["end_s"], end_s)
+        if last_s > first_s:
+            times = {"start_s": round(first_s - start_s, 3), "end_s": round(last_s - start_s, 3)}
+            moved.append({**item, **times})
+    return moved

@@ -20,7 +20,7 @@ from amela.errors import OK, STOPPED, CallError
 from amela.files import make_folder, write_aside
 from amela.snapshot import take_snapshot
 from amela.state import manifest_folder
-from amela.workflow import Call, Step, Wish, calls, first_array, missing_steps, stage_summary
+from amela.workflow import Call, Step, Wish, calls, first_array, missing_steps
 
 DEFAULT_MAX_ARRAY_SIZE = 1001  # SLURM's own, where the controller does not say
 LONGEST_POLL_S = 30.0  # between two looks at the queue while waiting
@@ -100,8 +100,7 @@ class Submission:
         jobs = self.before.get("jobs", {}).get(step.name, [])
         if not jobs or not self.plan.on_cluster:
             return
-        field = step.field(self.plan.values)
-        summary = stage_summary(Path(self.manifest), step.stage, field) if step.stage else None
+        summary = step.summary(self.plan.values) if step.stage else None
         why = causes(final_states(jobs), summary)
         if not why:
             return

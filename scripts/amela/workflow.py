@@ -23,7 +23,7 @@ class Step(NamedTuple):
     """One job: a batch file with its arguments, and what it waits for."""
 
     name: str  # `asr` runs slurm/asr.slurm, and `merge.vad` runs slurm/merge.slurm
-    arguments: str  # {folder}, {stem}, {name}, {manifest} and {field_flag} are filled in
+    arguments: str  # {folder}, {stem}, {name}, {manifest}, {field_flag} … are filled in, here and below
     after_ok: tuple[str, ...] = ()  # steps that must have succeeded
     after_any: tuple[str, ...] = ()  # steps that must have ended
     stage: str = ""  # of a map stage, run as an array: its state says what is left
@@ -32,11 +32,18 @@ class Step(NamedTuple):
     defaults: str = ""  # arguments unless --NAME-args gives others
     on_request: bool = False  # only where --NAME-args is given
     trains: bool = False  # the grids of the data set {name}: done when all their runs are
+    manifest: str = "{manifest}"  # that it works on
 
     @property
     def launcher(self) -> str:
         """Return the batch file."""
         return f"slurm/{self.name.split('.')[0]}.slurm"
+
+    def summary(self, values: dict[str, str]) -> StageSummary | None:
+        """Return how far its stage is, None where it was never dealt, or where it has none."""
+        stage = (self.stage or self.merges).format(**values)
+        manifest = Path(self.manifest.format(**values))
+        return stage_summary(manifest, stage, self.field(values)) if stage else None
 
     def field(self, values: dict[str, str]) -> str:
         """Return the --field that its stage is given, "" for the stage's own."""
@@ -96,11 +103,11 @@ def missing_steps(steps: Sequence[Step], values: dict[str, str], wishes: dict[st
 
 
 def _is_done(step: Step, values: dict[str, str]) -> bool:
-    manifest = Path(values["manifest"])
+    manifest = Path(step.manifest.format(**values))
     if not manifest.exists():
         return False
     if step.stage or step.merges:
-        summary = stage_summary(manifest, step.stage or step.merges, step.field(values))
+        summary = step.summary(values)
         return summary is not None and _stage_is_done(summary, manifest, bool(step.merges))
     if step.trains:
         return grid.is_finished(CHECKPOINTS, values["name"])

@@ -29,7 +29,7 @@ SHORTFALL_S = 0.1  # a file that decodes to less than its header promises, by mo
 STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: they mean "unknown"
 
 
-def scan_audio(folder: str | os.PathLike[str]) -> list[str]:
+def scan_audio(folder: str | os.PathLike[str], suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[str]:
     """All audio files below `folder` as sorted absolute paths.
 
     Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of
@@ -49,7 +49,7 @@ def scan_audio(folder: str | os.PathLike[str]) -> list[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = (name for name in files if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."))
+        names = (name for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
         paths.extend(os.path.join(parent, name) for name in names)
     return sorted(paths)
 
@@ -92,7 +92,7 @@ def stream_mono(
                 contextlib.closing(ffmpeg_blocks(path, info, offset_s, duration_s, BLOCK_S))
             )
         mono = _to_mono(path, raw, channel, offset_s, info.sample_rate_hz)
-        yield from _resampled(mono, info.sample_rate_hz, sample_rate_hz)
+        yield from resampled(mono, info.sample_rate_hz, sample_rate_hz)
 
 
 def load_mono(
@@ -247,19 +247,24 @@ def _to_mono(
         yield mono
 
 
-def _resampled(blocks: Iterator[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
-    """The same signal at `to_hz`. One soxr stream a file, so that block borders leave no trace."""
+def resampled(
+    blocks: Iterator[np.ndarray], from_hz: int, to_hz: int, channels: int = 1
+) -> Iterator[np.ndarray]:
+    """The same signal, (samples,) or (samples, channels), at `to_hz`. One soxr stream a file, so that block
+    borders leave no trace.
+    """
     if from_hz == to_hz:
         yield from blocks
         return
     import numpy as np
     import soxr
 
-    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
     for block in blocks:
         resampled = stream.resample_chunk(block)
         if len(resampled):
             yield resampled
-    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    nothing = np.zeros((0, channels) if channels > 1 else 0, np.float32)
+    rest = stream.resample_chunk(nothing, last=True)
     if len(rest):
         yield rest

@@ -128,7 +128,7 @@ def read_pieces(
 ) -> Iterator[np.ndarray]:
     """Yield the samples of each piece, shape (samples,), from a stream of blocks; holds one piece in memory.
 
-    pieces: in order and without overlap, each with `start_s` and `end_s`.
+    pieces: in the order of their starts, each with `start_s` and `end_s`; they may overlap.
     """
     import numpy as np
 
@@ -137,6 +137,8 @@ def read_pieces(
     held_from = 0  # index of held[0] in the record
     for piece in pieces:
         start, end = round(piece.start_s * sample_rate_hz), round(piece.end_s * sample_rate_hz)
+        passed = min(max(0, start - held_from), len(held))
+        held, held_from = held[passed:], held_from + passed
         parts = [held]
         length = len(held)
         while held_from + length < end:
@@ -149,6 +151,4 @@ def read_pieces(
             parts.append(block)
             length += len(block)
         held = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        yield np.ascontiguousarray(held[max(0, start - held_from) : end - held_from])
-        held = held[max(0, end - held_from) :]
-        held_from = max(held_from, end)
+        yield np.ascontiguousarray(held[max(0, start - held_from) : max(0, end - held_from)])

@@ -1,9 +1,11 @@
-"""Arrays of each record on the disk: features, embeddings, codes. Parquet parts of many records, or a .npz each.
+"""Arrays of each record on the disk: features, embeddings, codes. Parquet parts of many records, or a .npz
+each.
 
 A source names one record's arrays: `PART.parquet#row=12` or `FILE.npz`. In a part, an array NAME is a column
 NAME of its bytes (little endian, C order) beside NAME_shape; its type stands in the column's metadata, so any
 reader of Parquet can have it: `np.frombuffer(cell, dtype).reshape(shape)`. Numbers and texts about a record
-(hop_s, sample_rate_hz …) are columns of their own.
+(hop_s, sample_rate_hz …) are columns of their own. Codes may lie in a .npy each instead, which has room for
+nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import IO, Any, Callable
@@ -20,7 +23,9 @@ from media.units import ROW, parquet_id
 
 GROUP_ROWS = 128  # a reader of one record reads its group
 OPEN_PARTS = 16
+GROUPS_BYTES = 2**29  # kept of groups: an array of 16 tasks deals its records over as many parts
 DTYPE = b"dtype"
+_groups: OrderedDict[Any, Any] = OrderedDict()
 
 
 class FramesError(ValueError):
@@ -101,43 +106,77 @@ def _cells(arrays: list[Any]) -> Any:
     return pa.Array.from_buffers(pa.large_binary(), len(raw), buffers)
 
 
-def read_frames(source: str) -> dict[str, Any]:
-    """Return the arrays and notes of a source, by name; FramesError where it has none."""
+def read_frames(source: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the arrays (all, or those of `names` that it has) and notes of a source, by name; FramesError
+    where it cannot be read. What lies near in a part is kept: records in the order of their parts, also dealt
+    over many, cost a read a group.
+    """
     import numpy as np
 
     path, is_row, row = source.partition(ROW)
     try:
         if is_row:
-            return _row(path, int(row))
+            return _row(path, int(row), names)
+        if path.endswith(".npy"):
+            return {"codes": np.load(path, allow_pickle=False)}
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] if file[name].ndim else file[name].item() for name in file.files}
+            wanted = [name for name in file.files if names is None or name in names or not file[name].ndim]
+            return {name: file[name] if file[name].ndim else file[name].item() for name in wanted}
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         what = " ".join(str(error).split())[:200]
         raise FramesError(f"{source}: {what}; wanted arrays as a stage of AMELA writes them") from error
 
 
-def _row(path: str, row: int) -> dict[str, Any]:
+def read_array(source: str, name: str) -> Any:
+    """Return one array of a source, the others unread; FramesError where it has none."""
+    found = read_frames(source, (name,))
+    if name not in found:
+        raise FramesError(
+            f"{source}: found no such array, wanted an array `{name}`, as a stage of AMELA makes"
+        )
+    return found[name]
+
+
+def _row(path: str, row: int, names: Sequence[str] | None) -> dict[str, Any]:
     import numpy as np
 
-    part = _part(path, os.stat(path).st_mtime_ns)
+    part, dtypes, columns = _part(path, os.stat(path).st_mtime_ns, None if names is None else tuple(names))
     group, index = divmod(row, GROUP_ROWS)
-    cells = part.read_row_group(group).slice(index, 1).to_pylist()[0]
+    table = _group(part, path, group, columns)
     found: dict[str, Any] = {}
-    for field in part.schema_arrow:
-        dtype = (field.metadata or {}).get(DTYPE)
-        if dtype:
-            shape = cells[f"{field.name}_shape"]
-            found[field.name] = np.frombuffer(cells[field.name], dtype.decode()).reshape(shape)
-        elif not field.name.endswith("_shape"):
-            found[field.name] = cells[field.name]
+    for name, column in zip(columns, table.columns):
+        if name in dtypes:
+            shape = table.column(f"{name}_shape")[index].as_py()
+            found[name] = np.frombuffer(column[index].as_buffer(), dtypes[name]).reshape(shape)
+        elif name.removesuffix("_shape") not in dtypes:
+            found[name] = column[index].as_py()
     return found
 
 
+def _group(part: Any, path: str, group: int, columns: tuple[str, ...]) -> Any:
+    """Return a group of rows, as a table; the last ones read are kept, GROUPS_BYTES of them or one."""
+    key = (path, id(part), group, columns)
+    table = _groups.pop(key, None)
+    if table is None:
+        table = part.read_row_group(group, columns=list(columns))
+        while _groups and table.nbytes + sum(one.nbytes for one in _groups.values()) > GROUPS_BYTES:
+            _groups.popitem(last=False)
+    _groups[key] = table
+    return table
+
+
 @lru_cache(maxsize=OPEN_PARTS)
-def _part(path: str, _mtime_ns: int) -> Any:
+def _part(
+    path: str, _mtime_ns: int, names: tuple[str, ...] | None
+) -> tuple[Any, dict[str, str], tuple[str, ...]]:
+    """Return a part, the types of its arrays, and the columns to read where only these arrays are wanted."""
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path)
+    part = parquet.ParquetFile(path)
+    fields = {field.name: (field.metadata or {}).get(DTYPE) for field in part.schema_arrow}
+    dtypes = {name: dtype.decode() for name, dtype in fields.items() if dtype}
+    unread = set() if names is None else set(dtypes) - set(names)
+    return part, dtypes, tuple(name for name in fields if not {name, name.removesuffix("_shape")} & unread)
 
 
 def _npz(

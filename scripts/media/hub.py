@@ -4,14 +4,17 @@ offline.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
+from typing import Callable
 
 WHOLE_BYTES = (
     1 << 30
 )  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
+COPIES = ("*.msgpack", "*.h5", "*.ot", "*.onnx", "onnx/*", "*.fp32-*")  # the same weights again: 20 GB of Whisper's
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
 
@@ -66,13 +69,27 @@ def revision_of(model: str, revision: str = "main") -> str:
     return commit
 
 
+def pin(args: argparse.Namespace, fail: Callable[[str], Exception]) -> None:
+    """Pin `args.revision` of `args.model`, and let the settings name both; go offline first if asked to.
+
+    Raises what `fail` makes of the message where the model is not to be had.
+    """
+    if args.offline:
+        go_offline()
+    try:
+        args.revision = revision_of(args.model, args.revision)
+    except ModelError as error:
+        raise fail(str(error)) from error
+    args.settings.update(model=name_of(args.model), revision=args.revision)
+
+
 def folder_of(model: str, commit: str) -> str:
     """Return the local folder of the model's files at this commit, fetched where needed and allowed."""
     if is_local(model):
         return os.path.expanduser(model)
     from huggingface_hub import snapshot_download
 
-    return snapshot_download(model, revision=commit)
+    return snapshot_download(model, revision=commit, ignore_patterns=list(COPIES))
 
 
 def nemo_file_of(model: str, commit: str) -> str:
@@ -89,7 +106,9 @@ def _local_revision(path: Path) -> str:
         raise ModelError(
             f"{path}: no such model file or folder; wanted a path that exists or a hub id like nvidia/NAME"
         )
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in WEIGHTS)
+    below = os.walk(path, followlinks=True)  # a folder of models may consist of links
+    files = sorted(Path(folder, name) for folder, _, names in below for name in names)
+    files = [path] if path.is_file() else [file for file in files if file.suffix in WEIGHTS]
     if not files:
         raise ModelError(f"{path}: no weights in this folder; wanted config.json and model.safetensors")
     digest, size = hashlib.sha256(), 0

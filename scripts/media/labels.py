@@ -15,13 +15,16 @@ def line_id(name: str) -> str:
 
 
 def rttm_lines(name: str, tiers: Iterable[Tier]) -> Iterator[str]:
-    """Yield SPEAKER lines for the speech of a recording, or for its text where no speech was looked for.
+    """Yield SPEAKER lines for the speech of a recording, or for its text where that alone has speakers or no
+    speech was looked for.
 
     Columns: type, file, channel from 1, start (s), duration (s), <NA>, <NA>, speaker, <NA>, <NA>.
     Source: NIST, Rich Transcription evaluation plans.
     """
     tiers = list(tiers)
-    kind = "speech" if any(tier.kind == "speech" for tier in tiers) else "text"
+    named = {tier.kind for tier in tiers if tier.speaker}
+    speech = any(tier.kind == "speech" for tier in tiers) and not ("text" in named and "speech" not in named)
+    kind = "speech" if speech else "text"
     for tier in tiers:
         if tier.kind != kind:
             continue

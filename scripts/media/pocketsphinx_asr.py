@@ -21,6 +21,26 @@ def load(timestamps: bool) -> Callable[[list[np.ndarray]], list[dict[str, Any]]]
     return recognise
 
 
+class Recogniser:
+    """The same for media.word_transcriber: one segment a clip, its words with the decoder's times."""
+
+    def detect(self, _: np.ndarray) -> str:
+        """Return its only language."""
+        return "en"
+
+    def recognise(self, clips: list[np.ndarray], _: str) -> list[list[dict[str, Any]]]:
+        """Return the segments of each clip, none where no word was understood."""
+        found = []
+        for clip in clips:
+            heard = _recognise(clip, timestamps=True)
+            words = [
+                {"word": word["word"], "start": word["start_s"], "end": word["end_s"]}
+                for word in heard["words"]
+            ]
+            found.append([{"text": heard["text"], "words": words}] if words else [])
+        return found
+
+
 def revision() -> str:
     """Return the version of the package: the model comes with it."""
     from importlib.metadata import version

@@ -223,7 +223,7 @@ def _ahead(
     waiting: deque[tuple[int, Callable[[], Any], float]] = deque()
     ahead_s = 0.0
     for index, record in enumerate(records):
-        length_s = _seconds_or_0(record)
+        length_s = seconds_or_0(record)
         if length_s > LONG_S:
             waiting.append((index, lambda record=record: read(record), 0.0))
         else:
@@ -244,11 +244,11 @@ def _seconds(record: Record) -> float:
     return audio.probe(record["audio_filepath"]).duration_s - float(record.get("offset") or 0.0)
 
 
-def _seconds_or_0(record: Record) -> float:
+def seconds_or_0(record: Record) -> float:
     """The same, and 0 for a file that cannot be opened: reading it will say why."""
     try:
         return _seconds(record)
-    except audio.AudioError:
+    except (audio.AudioError, KeyError):
         return 0.0
 
 
@@ -278,7 +278,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_broken(error: BaseException) -> bool:
     """Tell whether every later call on this GPU fails too: the process must end, not the record."""
-    broken = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+    broken = (
+        type(error).__name__ == "AcceleratorError"
+        or "CUDA error" in str(error)
+        or "CUDA failed" in str(error)
+    )
     return broken and not is_out_of_memory(error)
 
 

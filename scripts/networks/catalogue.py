@@ -94,6 +94,12 @@ def find_vocoder(encoder: str, kmeans: str, path: str | None) -> str:
     return _find("--vocoder", path or "its vocoder", None if path else VOCODERS[encoder, kmeans], ())
 
 
+def split_name(table: str) -> tuple[str, str | None]:
+    """Return the path and the name within of FILE or FILE:NAME, a tensor of a model's file."""
+    path, colon, name = table.rpartition(":")
+    return (table, None) if os.path.exists(table) or not colon else (path, name)
+
+
 def short_name(model: str) -> str:
     """Return what stands in folder names: the name, or the last part of a path without its ending."""
     return os.path.splitext(os.path.basename(os.path.normpath(model)))[0] if os.path.exists(model) else model

@@ -45,7 +45,8 @@ function clock(seconds, digits) {
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-const tick = (value, unit) => (unit === "s" ? span(value).replace(/\.0+ /, " ").replace(/:00( min| h)$/, "$1") : `${Math.round(100 * value)} %`);
+const TICKS = { Hz: (value) => `${Math.round(value)} Hz`, "/s": (value) => `${value.toFixed(1)} /s` };
+const tick = (value, unit) => (TICKS[unit] ? TICKS[unit](value) : unit === "s" ? span(value).replace(/\.0+ /, " ").replace(/:00( min| h)$/, "$1") : `${Math.round(100 * value)} %`);
 
 function drawTiles() {
   if (data.tiles.length > 6) byId("tiles").style.setProperty("--columns", Math.ceil(data.tiles.length / 2)); // two rows, equally full
@@ -84,6 +85,14 @@ function histogram(chart) {
   }
   return make("figure", {}, make("figcaption", {}, chart.title, make("small", {}, chart.note)), root);
 }
+
+/** Names with bars from 0 to 1. */
+function barList(rows) {
+  const cells = rows.flatMap(([name, share]) => [make("dt", {}, name), make("dd", { class: "meter", "aria-hidden": "true" }, make("i", { style: `width:${100 * Math.min(1, Math.max(0, share))}%` })), make("dd", { class: "num" }, share.toFixed(2))]);
+  return make("dl", { class: "bars" }, ...cells);
+}
+
+const shares = (chart) => make("figure", {}, make("figcaption", {}, chart.title, make("small", {}, chart.note)), barList(chart.rows));
 
 function table(node, columns, rows) {
   const numeric = (column) => (rows.some((row) => row[column] !== "" && isNaN(parseFloat(row[column]))) ? "" : "num");
@@ -159,7 +168,7 @@ function copies(button, source) {
 
 themes();
 drawTiles();
-byId("charts").append(...data.charts.map(histogram));
+byId("charts").append(...data.charts.map((chart) => (chart.rows ? shares(chart) : histogram(chart))));
 byId("spread").hidden = !data.charts.length;
 byId("scores").hidden = !data.metrics.rows.length;
 table(byId("metrics"), data.metrics.columns, data.metrics.rows);

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from media.report.examples import thousandths
 from media.report.page import shown
 from media.report.scores import Score
-from media.tiers import clean, segments, segments_field
+from media.tiers import clean, segments, timed_segments
 
 MAX_TEXT = 4_000  # characters of one text in the table
 
@@ -27,10 +27,14 @@ class Corpus:
         self.made: dict[str, str] = {}  # the first file of each kind that stages made
         self.speech_s: float | None = None
         self.durations, self.ratios, self.wers = array("d"), array("d"), array("d")
+        self.prosody = {"f0_median_hz": array("d"), "rate_syl_s": array("d")}
+        self.labels: dict[str, Counter[str]] = {"emotion": Counter(), "sentiment": Counter()}
         self.asr: Counter[str] = Counter()
+        self.transcribers: Counter[str] = Counter()
         self.settings: dict[str, dict[str, Any]] = {}
         self.rows: list[dict[str, Any]] = []
         self.lines: list[int] = []  # of the rows, in the manifest
+        self.places: dict[str, int] = {}  # of the rows, by the records' keys
 
     def add(
         self,
@@ -38,9 +42,9 @@ class Corpus:
         record: dict[str, Any],
         score: Score,
         error: str | None,
-        in_table: bool,
+        key: str | None,
     ) -> None:
-        """Count a record, and keep it as a row of the table."""
+        """Count a record, and keep it as a row of the table unless `key` is None."""
         self.records += 1
         self.windows = self.windows or record.get("offset") is not None
         duration_s, speech = record.get("duration"), record.get("speech")
@@ -59,7 +63,9 @@ class Corpus:
                 self.made.setdefault(name, record[name])
         self.words += len(str(record.get(self.field) or "").split())
         self._count_settings(record.get(asr_field(self.field)), speech)
-        if in_table:
+        self._count_annotations(record)
+        if key is not None:
+            self.places[key] = len(self.rows)
             self.rows.append(table_row(record, self.field, score, error))
             self.lines.append(line)
 
@@ -72,6 +78,17 @@ class Corpus:
             name = repr(settings)
             self.asr[name] += 1
             self.settings[name] = settings
+
+    def _count_annotations(self, record: dict[str, Any]) -> None:
+        for name, values in self.prosody.items():
+            if isinstance(record.get(name), (int, float)):
+                values.append(record[name])
+        for name, counts in self.labels.items():
+            tag = record.get(name)
+            if isinstance(tag, dict) and tag.get("label"):
+                counts[str(tag["label"])] += 1
+        if record.get("whisperx_model"):
+            self.transcribers[str(record["whisperx_model"])] += 1
 
 
 def length_s(parts: list[dict[str, float]]) -> float:
@@ -108,7 +125,7 @@ def table_row(record: dict[str, Any], field: str, score: Score, error: str | Non
         if duration_s:
             row["r"] = round(min(1.0, length_s(speech) / duration_s), 4)
     text = clean(record.get(field) or "")
-    if record.get(segments_field(field)) and len(text) <= MAX_TEXT:
+    if timed_segments(record, field) and len(text) <= MAX_TEXT:
         row["t"] = thousandths((part, clean(part.get("text") or "")) for part in segments(record, field))
     elif text:
         row["x"] = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …"

@@ -70,7 +70,8 @@ def embed(record: dict[str, Any], why: str, row: int, field: str) -> dict[str, A
     A record that was resynthesised brings the same stretch of `sts_filepath` too, as long as the original.
     """
     from media.audio import AudioError, load_mono
-    from media.tiers import clean, segments
+    from media.report.annotations import spoken_parts
+    from media.tiers import clean
 
     duration_s = float(record["duration"])
     start_s = densest(record.get("speech") or [], duration_s)
@@ -89,15 +90,12 @@ def embed(record: dict[str, Any], why: str, row: int, field: str) -> dict[str, A
     if not len(samples):
         return None
     end_s = start_s + len(samples) / RATE_HZ
-    parts = [part for part in segments(record, field) if part["start_s"] < end_s and part["end_s"] > start_s]
-    words = [word for part in parts for word in part.get("words") or []]
     example = {
         "row": row,
         "why": why,
         "start_s": start_s,
         "duration_s": round(len(samples) / RATE_HZ, 4),
-        "segments": thousandths((part, clean(part.get("text") or "")) for part in parts),
-        "words": thousandths((word, clean(word.get("word") or "")) for word in words),
+        **spoken_parts(record, field, start_s, end_s),
         "audio": flac(samples),
     }
     again = resynthesis(record, start_s, len(samples))

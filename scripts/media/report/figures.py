@@ -17,15 +17,20 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def histogram(title: str, unit: str, values: Sequence[float], note: str | None = None) -> dict[str, Any]:
-    """Return a histogram: edges, counts, median and a sentence. `unit` is "s", or "%" for 0 to 1."""
+    """Return a histogram: edges, counts, median and a sentence. `unit`: s, Hz, /s, or % for 0 to 1."""
     ordered = sorted(values)
     median = quantile(ordered, 0.5)
-    edges = _share_edges(ordered[-1]) if unit == "%" else _duration_edges(ordered)
+    edges_of = {"%": lambda rows: _share_edges(rows[-1]), "s": _duration_edges}
+    edges = edges_of.get(unit, _even_edges)(ordered)
     counts = [0] * (len(edges) - 1)
     for value in ordered:
         counts[min(len(counts) - 1, max(0, bisect_right(edges, value) - 1))] += 1
     low, high = quantile(ordered, 0.05), quantile(ordered, 0.95)
-    said = (lambda value: f"{100 * value:.0f} %") if unit == "%" else spoken
+    said = {
+        "%": lambda value: f"{100 * value:.0f} %",
+        "Hz": lambda value: f"{value:.0f} Hz",
+        "/s": lambda value: f"{value:.1f} a second",
+    }.get(unit, spoken)
     text = f"Median {said(median)}; nine of ten lie between {said(low)} and {said(high)}."
     return {
         "title": title,
@@ -65,6 +70,12 @@ def _duration_edges(ordered: Sequence[float]) -> list[float]:
         return [10 ** (step / 4) for step in range(first, max(last, first + 1) + 1)]
     step = _nice(ordered[-1] / BINS)
     return [index * step for index in range(math.ceil(ordered[-1] / step + 1e-9) + 1)]
+
+
+def _even_edges(ordered: Sequence[float]) -> list[float]:
+    step = _nice((ordered[-1] - ordered[0]) / BINS or ordered[-1] / BINS)
+    first, last = math.floor(ordered[0] / step), math.floor(ordered[-1] / step) + 1
+    return [index * step for index in range(first, last + 1)]
 
 
 def _nice(step: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from media.report import annotation_methods
 from media.report.figures import spoken
 from media.report.references import REFERENCES, Reference
 from media.report.scores import STS_TEXT
@@ -20,7 +21,7 @@ def references(facts: dict[str, Any]) -> list[Reference]:
         names += own.get(str(asr.get("backend")), [])
         used = str(asr.get("vad") or "").split(" ")[0].lower()
         names += [used] if used in ("ten", "silero") else []
-    names += cited(facts)
+    names += annotation_methods.cited(facts) + cited(facts)
     if facts["scores"]:
         names += ["whisper"] if facts["scores"][0]["normalizer"] in ("english", "basic") else []
         names.append("bootstrap")
@@ -32,7 +33,8 @@ def paragraph(facts: dict[str, Any]) -> str:
 
     `facts`: noun, records, audio_s, speech_s (None: not looked for), words, no_speech, truncated, vad
     (settings), asr (list of settings, each with its number of `records`), failures (stage → number), scores
-    (what `read_systems` of scores.py returns), versions (name → version); and what unit_methods.py takes.
+    (what `read_systems` of scores.py returns), versions (name → version); and what annotation_methods.py and
+    unit_methods.py take.
     """
     noun = facts["noun"]
     said = [f"The corpus comprised {facts['records']:,} {noun} ({spoken(facts['audio_s'])} of audio in all)."]
@@ -59,7 +61,7 @@ def paragraph(facts: dict[str, Any]) -> str:
         )
     for stage, number in facts["failures"].items():
         said.append(_count(noun, number, f"failed at the stage {stage} and {{}} left out."))
-    said += sentences(facts)
+    said += annotation_methods.sentences(facts) + sentences(facts)
     if facts["scores"]:
         said.append(_scores(facts["scores"]))
     commit = facts["versions"].get("amela")

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("charts.js", "sound.js", "units.js", "viewer.js", "table.js", "models.js")
+SCRIPTS = (
+    "charts.js",
+    "sound.js",
+    "units.js",
+    "lanes.js",
+    "annotations.js",
+    "player.js",
+    "viewer.js",
+    "table.js",
+    "models.js",
+)
 
 
 def shown(text: object) -> str:

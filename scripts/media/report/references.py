@@ -137,4 +137,32 @@ REFERENCES = {
         "@inproceedings{loshchilov2019adamw, author = {Loshchilov, Ilya and Hutter, Frank}, title = "
         "{Decoupled Weight Decay Regularization}, booktitle = {ICLR}, year = {2019}}",
     ),
+    "whisperx": Reference(
+        "Bain, M., Huh, J., Han, T., & Zisserman, A. (2023). WhisperX: Time-accurate speech transcription "
+        "of long-form audio. Interspeech 2023. https://arxiv.org/abs/2303.00747",
+        "@inproceedings{bain2023whisperx, author = {Bain, Max and Huh, Jaesung and Han, Tengda and "
+        "Zisserman, Andrew}, title = {{WhisperX}: Time-Accurate Speech Transcription of Long-Form Audio}, "
+        "booktitle = {Interspeech}, year = {2023}}",
+    ),
+    "goemotions": Reference(
+        "Demszky, D., Movshovitz-Attias, D., Ko, J., Cowen, A., Nemade, G., & Ravi, S. (2020). GoEmotions: "
+        "A dataset of fine-grained emotions. ACL 2020. https://arxiv.org/abs/2005.00547",
+        "@inproceedings{demszky2020goemotions, author = {Demszky, Dorottya and Movshovitz-Attias, Dana and "
+        "Ko, Jeongwoo and Cowen, Alan and Nemade, Gaurav and Ravi, Sujith}, title = {{GoEmotions}: A "
+        "Dataset of Fine-Grained Emotions}, booktitle = {ACL}, year = {2020}}",
+    ),
+    "vader": Reference(
+        "Hutto, C., & Gilbert, E. (2014). VADER: A parsimonious rule-based model for sentiment analysis of "
+        "social media text. ICWSM 2014. https://doi.org/10.1609/icwsm.v8i1.14550",
+        "@inproceedings{hutto2014vader, author = {Hutto, C. and Gilbert, Eric}, title = {{VADER}: A "
+        "Parsimonious Rule-Based Model for Sentiment Analysis of Social Media Text}, booktitle = {ICWSM}, "
+        "year = {2014}}",
+    ),
+    "phonemizer": Reference(
+        "Bernard, M., & Titeux, H. (2021). Phonemizer: Text to phones transcription for multiple languages "
+        "in Python. Journal of Open Source Software, 6(68), 3958. https://doi.org/10.21105/joss.03958",
+        "@article{bernard2021phonemizer, author = {Bernard, Mathieu and Titeux, Hadrien}, title = "
+        "{Phonemizer: Text to Phones Transcription for Multiple Languages in {Python}}, journal = {Journal "
+        "of Open Source Software}, volume = {6}, number = {68}, pages = {3958}, year = {2021}}",
+    ),
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from media.report.annotation_methods import in_short
 from media.report.figures import histogram, spoken
 from media.report.scores import STS_TEXT
 
+LABELS_SHOWN = 8  # of emotions, the most frequent
 FILES_A_FAILURE = 200  # named on the page of each kind of failure
 
 
@@ -53,21 +54,26 @@ def lead(facts: dict[str, Any]) -> str:
     for asr in facts["asr"][:1]:
         by = "PocketSphinx" if asr.get("backend") == "pocketsphinx" else asr.get("model")
         parts.append(f"transcribed by {by}")
-    text = ", ".join(parts)
+    text = ", ".join(parts + in_short(facts))
     return f"{text[:1].upper()}{text[1:]}." if text else "No stage has run on this manifest yet."
 
 
-def charts(
-    durations: Sequence[float], ratios: Sequence[float], wers: Sequence[float], noun: str
-) -> list[dict[str, Any]]:
-    """Return the histograms that there are values for."""
-    found = []
-    if len(durations):
-        found.append(histogram(f"Duration of {noun}", "s", durations))
-    if len(ratios):
-        found.append(histogram("Speech in each, share of its duration", "%", ratios))
-    if len(wers):
-        found.append(histogram("Word error rate of each", "%", wers))
+def charts(corpus: Any, noun: str) -> list[dict[str, Any]]:
+    """Return the histograms that there are values for, and how often each emotion is the strongest."""
+    drawn = [
+        (f"Duration of {noun}", "s", corpus.durations),
+        ("Speech in each, share of its duration", "%", corpus.ratios),
+        ("Word error rate of each", "%", corpus.wers),
+        ("Pitch, median of each", "Hz", corpus.prosody["f0_median_hz"]),
+        ("Syllables a second of speech", "/s", corpus.prosody["rate_syl_s"]),
+    ]
+    found = [histogram(title, unit, values) for title, unit, values in drawn if len(values)]
+    for name, counts in corpus.labels.items():
+        if counts:
+            total = sum(counts.values())
+            rows = [[label, number / total] for label, number in counts.most_common(LABELS_SHOWN)]
+            note = f"{total:,} {noun}; share of each label." if len(counts) > 1 else f"{total:,} {noun}."
+            found.append({"title": f"{name.capitalize()} of {noun}", "note": note, "rows": rows})
     return found
 
 

@@ -45,7 +45,7 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@for env in local asr units train bench; do envs/create.sh $$env $(TOOL) || exit; done
+	@for env in local asr units train features bench; do envs/create.sh $$env $(TOOL) || exit; done
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
@@ -57,3 +57,5 @@ bench:
 	$(AMELA_ENVS)/train/bin/python benchmarks/unit_files.py start
 	$(AMELA_ENVS)/train/bin/python benchmarks/ngram.py
 	$(AMELA_ENVS)/train/bin/python benchmarks/lm_quality.py
+	$(AMELA_ENVS)/features/bin/python benchmarks/features.py speed
+	$(AMELA_ENVS)/features/bin/python benchmarks/features.py hour

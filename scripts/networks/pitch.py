@@ -83,7 +83,7 @@ def track_pitch_blocks(
     high_hz: float = HIGH_HZ,
 ) -> Pitch:
     """Return the pitch of a recording of any length that comes as blocks (n,): exactly that of the whole, in
-    memory for the candidates alone (25 MB an hour at 10 ms, and as much again at the end).
+    memory for the candidates alone: 25 MB an hour at 10 ms, and as much again for a while.
     """
     return track_streams([blocks], sample_rate_hz, hop, low_hz, high_hz)[0]
 

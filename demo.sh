@@ -130,7 +130,7 @@ launch 1 --array=0-0 slurm/phonemize.slurm "$manifest" --lang en-us
 launch 1 --array=0-0 slurm/emotion.slurm "$manifest" --backend lexicon --text-field text
 launch 6 slurm/merge.slurm --manifest "$manifest"
 launch 1 --array=0-$((few_tasks - 1)) slurm/features.slurm "$manifest"
-launch 1 --array=0-0 slurm/encode_codec.slurm "$manifest" --codec mulaw
+launch 1 --array=0-0 slurm/codec.slurm "$manifest" --codec mulaw
 launch 8 slurm/merge.slurm --manifest "$manifest"
 [ "$records" -lt 2 ] || launch 1 slurm/similar.slurm "$manifest" --within corpus --top-k 5
 launch 1 slurm/export.slurm "$manifest" --format textgrid nymph-parquet

@@ -59,7 +59,8 @@ def run_all(folder: Path, args: argparse.Namespace) -> None:
 
     def peer(tool: str, step: str) -> Run:
         python = sys.executable if tool == "json" else args.peers
-        command = ["prlimit", f"--as={PEER_MEMORY_GB}000000000", python, PEERS, tool, step, folder, args.lines]
+        cap = f"--as={PEER_MEMORY_GB}000000000"
+        command = ["prlimit", cap, python, PEERS, tool, step, folder, args.lines]
         try:
             return run_command(command, timeout_s=7200)
         except RuntimeError as problem:

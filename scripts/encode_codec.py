@@ -1,7 +1,7 @@
 """Encode the records of a manifest with an audio codec: adds `codes_filepath` and `codes`, which says what
 they are.
 
-    sbatch --array=0-15 slurm/encode_codec.slurm metadata/corpus.json
+    sbatch --array=0-15 slurm/codec.slurm metadata/corpus.json
     python scripts/encode_codec.py metadata/corpus.json --codec dac_44khz --codebooks 9 --format npy
 
 Codecs: encodec_24khz (default), encodec_48khz (stereo), dac_16khz, dac_24khz, dac_44khz, nemo (environment

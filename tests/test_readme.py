@@ -137,6 +137,7 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
     "transcribe": "--backend pocketsphinx --limit 2",
     "encode": CODEBOOK,
     "encode_codec": "--codec mulaw",
+    "codec": "--codec mulaw",
     "decode_codec": "--codec mulaw",
     "sts": f"{CODEBOOK} {VOICE}",
     "train": "--num-epochs 1 --device cpu",
@@ -152,7 +153,7 @@ def stage_of_demo(command: str) -> str:
     """Return a command with the models that need no download; of a grid one point, of babbling the lines."""
     name = re.search(r"(?:scripts|slurm)/(\w+)\.(?:py|slurm)", command)[1]
     command = command.replace(" --max_new_tokens 256", "").replace(" --whisper_model medium", "")
-    if name in ("encode", "encode_codec", "sts", "train", "features"):
+    if name in ("encode", "codec", "sts", "train", "features"):
         command = command.replace("--array=0-15", "--array=3" if name == "train" else "--array=0-1")
     if name == "submit":
         long = re.search(" (babble|annotate) ", command)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from amela.workflow import Step
 
 SEGMENTS = "{segments}"
-LAST = ("merge.phonemize", "merge.features", "merge.emotion", "merge.embed", "merge.encode_codec", "similar")
+LAST = ("merge.phonemize", "merge.features", "merge.emotion", "merge.embed", "merge.codec", "similar")
 
 
 def _stage(
@@ -41,7 +41,7 @@ ANNOTATE = (
     *_stage("features", "features", after_any=("merge.phonemize",)),  # phones a second
     *_stage("emotion", "{emotion}"),
     *_stage("embed", "embed"),
-    *_stage("encode_codec", "encode_codec"),
+    *_stage("codec", "encode_codec"),
     Step(
         "similar",
         SEGMENTS,

@@ -14,7 +14,8 @@ WHOLE_BYTES = (
     1 << 30
 )  # larger files are identified by their size and both ends: 16 tasks hash 5 GB each otherwise
 END_BYTES = 16 << 20
-COPIES = ("*.msgpack", "*.h5", "*.ot", "*.onnx", "onnx/*", "*.fp32-*")  # the same weights again: 20 GB of Whisper's
+# The same weights again: 20 GB of Whisper's.
+COPIES = ("*.msgpack", "*.h5", "*.ot", "*.onnx", "onnx/*", "*.fp32-*")
 WEIGHTS = (".nemo", ".safetensors", ".bin", ".pt", ".ckpt", ".json")
 
 

@@ -18,7 +18,7 @@ EMBEDDED = (
     "--skip=embed",
     "--transcribe-args=--backend pocketsphinx",
     "--emotion-args=--backend lexicon",
-    "--encode-codec-args=--codec mulaw",
+    "--codec-args=--codec mulaw",
 )
 FIELDS = {
     "text", "words", "ipa", "features_filepath", "f0_median_hz", "phones_per_s", "sentiment",

@@ -222,6 +222,7 @@ def test_codes_that_a_codec_cannot_have_made_are_refused(codes: np.ndarray, sent
         (("encode_codec", "--codec", "encodec_48khz", "--format", "npy"), "wanted --format parquet"),
         (("decode_codec", "--codec", "mulaw", "--vocos", "x"), "--vocos decodes codes of encodec_24khz"),
         (("decode_codec", "--codec", "mulaw", "--concat"), "no record has codes_filepath"),
+        (("encode_codec", "--codec", "dac_16khz"), "huggingface_hub is not in this environment"),
     ],
 )
 def test_a_bad_call_is_one_sentence(here: Path, flags: tuple[str, ...], sentence: str) -> None:

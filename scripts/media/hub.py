@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -47,9 +48,14 @@ def revision_of(model: str, revision: str = "main") -> str:
     """
     if is_local(model):
         return _local_revision(Path(model).expanduser())
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.file_download import repo_folder_name
-
+    try:
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.file_download import repo_folder_name
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{model}: {error.name} is not in this environment ({sys.executable}), which has no models of the "
+            "hub; name a local path with --model, or run in the environment of the stage (README, Environments)"
+        ) from error
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision
     cached = (

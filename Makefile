@@ -27,7 +27,7 @@ test-envs:
 	@for env in $(TEST_ENVS); do envs/create.sh $$env $(TOOL) || exit; done
 	@set -e; for env in $(TEST_ENVS); do \
 	    echo "== tests of the environment $$env"; \
-	    $(AMELA_ENVS)/$$env/bin/python -m pytest $(ARGS) tests/envs/test_$${env}*.py; \
+	    $(AMELA_ENVS)/$$env/bin/python -m pytest $(ARGS) tests/envs/test_$${env}_*.py; \
 	done
 	@if ! envs/create.sh --can sts $(TOOL); then \
 	    echo "== NOT RUN: tests of the environment sts (fairseq 0.12.2), as it cannot be built here: see above"; \

@@ -45,7 +45,7 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@for env in local asr units train features bench; do envs/create.sh $$env $(TOOL) || exit; done
+	@for env in local asr units train whisperx features oracles text dac bench; do envs/create.sh $$env $(TOOL) || exit; done
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
@@ -59,3 +59,10 @@ bench:
 	$(AMELA_ENVS)/train/bin/python benchmarks/lm_quality.py
 	$(AMELA_ENVS)/features/bin/python benchmarks/features.py speed
 	$(AMELA_ENVS)/features/bin/python benchmarks/features.py hour
+	$(AMELA_ENVS)/features/bin/python benchmarks/emotion.py
+	$(AMELA_ENVS)/oracles/bin/python benchmarks/pitch.py
+	$(AMELA_ENVS)/oracles/bin/python benchmarks/functionals.py
+	$(AMELA_ENVS)/oracles/bin/python benchmarks/similar.py
+	$(AMELA_ENVS)/text/bin/python benchmarks/phonemize.py
+	$(AMELA_ENVS)/whisperx/bin/python benchmarks/transcribe.py
+	$(AMELA_ENVS)/dac/bin/python benchmarks/codec.py

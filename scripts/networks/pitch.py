@@ -30,7 +30,7 @@ FULL_HZ, BAND_HZ = (
 LAG_RATE_HZ = 16_000  # the autocorrelation is read at least this often
 CANDIDATES = 8  # peaks a frame that the path may choose from,
 FAVOUR = 0.04  # the highest when each is this much lower an octave down: a perfect voice has more than 8
-OWN = 0.05  # of a window's autocorrelation, at least: where a cut one hardly overlaps itself
+OWN = 0.1  # of a window's autocorrelation, at least: where a cut one hardly overlaps itself
 PIECE = 1024  # frames at a time: bounded memory, and the same numbers however a stream was cut
 SHARPEN_S = 0.02  # to the frames that say how a contour bends
 SPREAD = 0.1414  # standard deviation of a squared Hann window, in its lengths: what a pitch is a mean over
@@ -130,7 +130,7 @@ class Finder:
 
     def stream(self, blocks: Iterable[torch.Tensor]) -> Peaks:
         """Return the peaks of a recording that comes as blocks."""
-        return gathered(self.peaks(*piece) for piece in self.pieces(blocks))
+        return gathered(found for piece in self.pieces(blocks) for found in self.peaks(*piece))
 
     def repeats(self, shape: torch.Tensor) -> torch.Tensor:
         """Return the autocorrelation (..., lags) of windows (..., window), 1 at lag 0."""
@@ -139,8 +139,8 @@ class Finder:
         return (own / own[..., :1]).clamp(min=OWN).float()
 
     def pieces(self, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, int, int]]:
-        """Yield the frames (at most PIECE, window) of a stream, with zeros around it, and where the recording
-        starts and ends, in samples from the start of the first of them.
+        """Yield the frames (count, window) of a stream, with zeros around it, and where the recording starts
+        and ends, in samples from the start of the first of them; all but the last are PIECE frames.
         """
         half = self.window // 2
         wanted = (PIECE - 1) * self.hop + self.window
@@ -156,30 +156,37 @@ class Finder:
                 together, start = together[PIECE * self.hop :], 0
             held, size = [together], len(together)
         together = torch.cat([*held, held[0].new_zeros(half)])
-        end = len(together) - half
-        for frames in together.unfold(0, self.window, self.hop).split(PIECE):
-            yield frames, start, end
+        yield together.unfold(0, self.window, self.hop), start, len(together) - half
+
+    def peaks(self, frames: torch.Tensor, start: int, end: int) -> Iterator[Peaks]:
+        """Yield the peaks of frames (count, window), PIECE of them at a time; the recording starts and ends
+        at these samples from the start of the first frame, with zeros around it.
+        """
+        for some in frames.split(PIECE):
+            shape, own = self.windows(len(some), start, end)
+            yield self.peaks_in(some.float(), shape.to(some.device), own.to(some.device))
             start, end = start - PIECE * self.hop, end - PIECE * self.hop
 
     def windows(self, count: int, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the windows (count, window) of frames and their autocorrelation (count, lags), of what is
-        inside the recording, `start` to before `end`: at its ends a window is cut.
+        """Return the windows (count or 1, window) of frames and their autocorrelation (count or 1, lags): the
+        ends of a recording cut them, and what is left of one has an autocorrelation of its own.
         """
-        shape, own = self.shape.repeat(count, 1), self.own.repeat(count, 1)
         first = torch.arange(count) * self.hop
         cut = ((first < start) | (first + self.window > end)).nonzero()[:, 0]
+        if not len(cut):
+            return self.shape[None], self.own[None]
+        shape, own = self.shape.repeat(count, 1), self.own.repeat(count, 1)
         at = first[cut, None] + torch.arange(self.window)
         shape[cut] *= (at >= start) & (at < end)
         own[cut] = self.repeats(shape[cut])
         return shape, own
 
-    def peaks(self, frames: torch.Tensor, start: int, end: int) -> Peaks:
-        """Return the peaks of frames (count, window) of a recording from `start` to before `end`."""
+    def peaks_in(self, frames: torch.Tensor, shape: torch.Tensor, own: torch.Tensor) -> Peaks:
+        """Return the peaks of frames (count, window) in windows that are shaped so, and repeat as `own`."""
         weight, favour = self.weight.to(frames.device), self.favour.to(frames.device)
-        shape, own = (x.to(frames.device) for x in self.windows(len(frames), start, end))
-        frames = frames.float()
-        mean = frames.sum(1, keepdim=True) / (shape > 0).sum(1, keepdim=True).clamp(min=1)
-        spectrum = torch.fft.rfft((frames - mean) * shape, self.n_fft)
+        frames = frames * shape
+        frames -= shape * (frames.sum(1, keepdim=True) / shape.sum(1, keepdim=True).clamp(min=1e-9))
+        spectrum = torch.fft.rfft(frames, self.n_fft)
         spectrum = torch.view_as_real(spectrum[:, : len(weight)])
         power = spectrum.square().sum(2) * weight
         lags = torch.fft.irfft(power, self.n_lags)[:, self.first - 1 : self.last + 2]

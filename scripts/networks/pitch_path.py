@@ -184,16 +184,15 @@ def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
     at = np.ascontiguousarray(octaves.transpose(1, 0, 2)) * (LEAP * pace)
     leap = cost[:, :, :-1, :-1]
     np.abs(np.subtract(at[1:, :, :, None], at[:-1, :, None, :], out=leap), out=leap)
-    gain = np.ascontiguousarray(score.transpose(1, 0, 2))
-    back = np.empty((frames, count, states), np.int8)
-    total = gain[0]
+    total = np.ascontiguousarray(score.transpose(1, 0, 2))
+    reach = np.empty_like(cost[0])
     for frame in range(1, frames):
-        reach = total[:, None, :] - cost[frame - 1]
-        back[frame] = reach.argmax(2)
-        total = reach.max(2) + gain[frame]
-    path = np.empty((count, frames), np.intp)
-    path[:, -1] = total.argmax(1)
+        np.subtract(total[frame - 1][:, None, :], cost[frame - 1], out=reach)
+        total[frame] += np.maximum.reduce(reach, 2)
+    back = np.subtract(total[:-1, :, None, :], cost, out=cost).argmax(3)
+    path = np.empty((frames, count), np.intp)
+    path[-1] = total[-1].argmax(1)
     every = np.arange(count)
     for frame in range(frames - 1, 0, -1):
-        path[:, frame - 1] = back[frame, every, path[:, frame]]
-    return path[:, CONTEXT : CONTEXT + ROW]
+        path[frame - 1] = back[frame - 1, every, path[frame]]
+    return path.T[:, CONTEXT : CONTEXT + ROW]

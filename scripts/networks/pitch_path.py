@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 # All in units of a peak's height, which is 1 for a sound that repeats exactly.
 OCTAVE, OCTAVE_IN_DOUBT = 0.01, 0.05  # for being an octave lower; and as much more in doubt
-DOUBT = 0.1  # of a frame does not repeat: octaves are in doubt,
+DOUBT = 0.07  # of a frame does not repeat: octaves are in doubt,
 IN_NOISE = 2.0  # and more so up to this many times more, where that may be noise
-LEAP, CHANGE = 1.0, 0.22  # an octave's leap, a change of voicing: in 10 ms
+LEAP, CHANGE = 1.0, 0.25  # an octave's leap, a change of voicing: in 10 ms
 UNVOICED = 0.38  # height that no pitch has, in loud frames
 LOUD_DB, QUIET_DB = 10.0, 30.0  # below the loudest frame near: still loud; surely no voice
 FAINT = 0.015  # more for no pitch a dB below LOUD_DB
-ABOVE_NOISE, MOST_NOISE = 0.1, 0.35  # height that a pitch has over noise; most that noise adds to no pitch,
+ABOVE_NOISE, MOST_NOISE = 0.15, 0.4  # height that a pitch has over noise; most that noise adds to no pitch,
 FADE_DB = 5.0  # in full from here below LOUD_DB
 FREE, FAR, MOST = (
     0.6,

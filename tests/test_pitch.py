@@ -58,7 +58,7 @@ def test_a_glide_is_found_to_a_cent_and_noise_costs_no_octaves(from_hz: int, to_
         found = errors(track(samples), voice)
         assert found.cents < most_cents
         assert found.gross == 0
-        assert found.voicing < 0.015
+        assert found.voicing == 0  # in the first and the last frame too
 
 
 @pytest.mark.parametrize("mean_hz", [110, 300])
@@ -68,15 +68,15 @@ def test_sentences_clean_and_in_noise(mean_hz: int, babble: np.ndarray) -> None:
     clean = errors(track(voice.samples), voice)
     assert clean.cents < 5
     assert clean.gross == 0
-    assert clean.voicing < 0.06
-    for noise, snr_db, most in (
-        (voices.white(count), 10, (0.01, 0.05)),
-        (babble, 10, (0.03, 0.3)),  # other voices are voiced too
-        (voices.white(count), 0, (0.02, 0.12)),
+    assert clean.voicing < 0.05
+    for noise, snr_db, most_voicing in (
+        (voices.white(count), 10, 0.03),
+        (babble, 10, 0.04),  # other voices, which go on in the pauses, have no pitch here
+        (voices.white(count), 0, 0.06),
     ):
         found = errors(track(voices.mixed(voice.samples, noise, snr_db)), voice)
-        assert found.gross < most[0]
-        assert found.voicing < most[1]
+        assert found.gross == 0
+        assert found.voicing < most_voicing
 
 
 @pytest.mark.parametrize("rate_hz", [5, 6, 7])
@@ -118,9 +118,9 @@ def test_clipping_low_level_and_offset_do_no_harm(change: str) -> None:
         "offset": 0.1 * voice.samples + 0.5,
     }[change]
     found = errors(track(samples), voice)
-    assert found.cents < 3
+    assert found.cents < 1
     assert found.gross == 0
-    assert found.voicing < 0.04  # an offset begins and ends with a click
+    assert found.voicing == 0
 
 
 def test_silence_and_noise_have_no_pitch() -> None:
@@ -128,9 +128,9 @@ def test_silence_and_noise_have_no_pitch() -> None:
     assert not silence.f0_hz.any()
     assert not silence.voicing.any()
     hiss = track(0.1 * voices.white(4 * SAMPLE_RATE))
-    assert float((hiss.f0_hz > 0).float().mean()) < 0.05
+    assert float((hiss.f0_hz > 0).float().mean()) < 0.01
     hum = track(np.full(SAMPLE_RATE, 0.5))
-    assert not hum.f0_hz[5:-5].any()
+    assert not hum.f0_hz.any()
 
 
 @pytest.mark.parametrize("count", [0, 1, 159, 160, 320, 481, 16_001])

@@ -142,7 +142,9 @@ class Analyser:
         samples = torch.from_numpy(piece.samples).to(self.device)
         windows = centred_frames(samples, self.finder.window, self.hop)
         windows = windows[piece.before : piece.before + piece.count]
-        return Peaks(*map(np.concatenate, zip(*map(self.finder.peaks, windows.split(PITCH_FRAMES)))))
+        start = self.finder.window // 2 - piece.before * self.hop  # context keeps frames off other ends
+        found = self.finder.peaks(windows, start, start + len(samples))
+        return Peaks(*map(np.concatenate, zip(*found)))
 
     def _track(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
         """Return f0 and voicing of a piece's own frames by another tracker; its context goes along."""

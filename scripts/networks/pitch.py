@@ -30,6 +30,7 @@ FULL_HZ, BAND_HZ = (
 LAG_RATE_HZ = 16_000  # the autocorrelation is read at least this often
 CANDIDATES = 8  # peaks a frame that the path may choose from,
 FAVOUR = 0.04  # the highest when each is this much lower an octave down: a perfect voice has more than 8
+OWN = 0.1  # of a window's autocorrelation, at least: where a cut one hardly overlaps itself
 PIECE = 1024  # frames at a time: bounded memory, and the same numbers however a stream was cut
 SHARPEN_S = 0.02  # to the frames that say how a contour bends
 SPREAD = 0.1414  # standard deviation of a squared Hann window, in its lengths: what a pitch is a mean over
@@ -124,20 +125,26 @@ class Finder:
         hz = hz[hz < BAND_HZ]
         slope = ((hz - FULL_HZ) / (BAND_HZ - FULL_HZ)).clamp(0, 1)
         self.weight = (0.5 + 0.5 * torch.cos(math.pi * slope)) * (hz > HUM_HZ)
-        own = torch.fft.rfft(self.shape.double(), self.n_fft).abs().square()
-        own = torch.fft.irfft(own, self.n_lags)[: self.last + 2]
-        self.own = (own / own[0]).float()
+        self.own = self.repeats(self.shape)
         self.favour = FAVOUR * torch.arange(self.first, self.last + 1).log2()
 
     def stream(self, blocks: Iterable[torch.Tensor]) -> Peaks:
         """Return the peaks of a recording that comes as blocks."""
-        return gathered(self.peaks(frames) for frames in self.pieces(blocks))
+        return gathered(found for piece in self.pieces(blocks) for found in self.peaks(*piece))
 
-    def pieces(self, blocks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Yield the frames (at most PIECE, window) of a stream, with zeros around it."""
+    def repeats(self, shape: torch.Tensor) -> torch.Tensor:
+        """Return the autocorrelation (..., lags) of windows (..., window), 1 at lag 0."""
+        own = torch.fft.rfft(shape.double(), self.n_fft).abs().square()
+        own = torch.fft.irfft(own, self.n_lags)[..., : self.last + 2]
+        return (own / own[..., :1]).clamp(min=OWN).float()
+
+    def pieces(self, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, int, int]]:
+        """Yield the frames (count, window) of a stream, with zeros around it, and where the recording starts
+        and ends, in samples from the start of the first of them; all but the last are PIECE frames.
+        """
         half = self.window // 2
         wanted = (PIECE - 1) * self.hop + self.window
-        held, size = [torch.zeros(half)], half
+        held, size, start = [torch.zeros(half)], half, half
         for block in blocks:
             held = [held[0].to(block), *held[1:], block]
             size += len(block)
@@ -145,24 +152,46 @@ class Finder:
                 continue
             together = torch.cat(held)
             while len(together) >= wanted + half:
-                yield together[:wanted].unfold(0, self.window, self.hop)
-                together = together[PIECE * self.hop :]
+                yield together[:wanted].unfold(0, self.window, self.hop), start, len(together)
+                together, start = together[PIECE * self.hop :], 0
             held, size = [together], len(together)
         together = torch.cat([*held, held[0].new_zeros(half)])
-        yield from together.unfold(0, self.window, self.hop).split(PIECE)
+        yield together.unfold(0, self.window, self.hop), start, len(together) - half
 
-    def peaks(self, frames: torch.Tensor) -> Peaks:
-        """Return the peaks of frames (count, window)."""
-        shape, weight, own, favour = (
-            x.to(frames.device) for x in (self.shape, self.weight, self.own, self.favour)
-        )
-        frames = frames.float()
-        spectrum = torch.fft.rfft((frames - frames.mean(1, keepdim=True)) * shape, self.n_fft)
+    def peaks(self, frames: torch.Tensor, start: int, end: int) -> Iterator[Peaks]:
+        """Yield the peaks of frames (count, window), PIECE of them at a time; the recording starts and ends
+        at these samples from the start of the first frame, with zeros around it.
+        """
+        for some in frames.split(PIECE):
+            shape, own = self.windows(len(some), start, end)
+            yield self.peaks_in(some.float(), shape.to(some.device), own.to(some.device))
+            start, end = start - PIECE * self.hop, end - PIECE * self.hop
+
+    def windows(self, count: int, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the windows (count or 1, window) of frames and their autocorrelation (count or 1, lags): the
+        ends of a recording cut them, and what is left of one has an autocorrelation of its own.
+        """
+        first = torch.arange(count) * self.hop
+        cut = ((first < start) | (first + self.window > end)).nonzero()[:, 0]
+        if not len(cut):
+            return self.shape[None], self.own[None]
+        shape, own = self.shape.repeat(count, 1), self.own.repeat(count, 1)
+        at = first[cut, None] + torch.arange(self.window)
+        shape[cut] *= (at >= start) & (at < end)
+        own[cut] = self.repeats(shape[cut])
+        return shape, own
+
+    def peaks_in(self, frames: torch.Tensor, shape: torch.Tensor, own: torch.Tensor) -> Peaks:
+        """Return the peaks of frames (count, window) in windows that are shaped so, and repeat as `own`."""
+        weight, favour = self.weight.to(frames.device), self.favour.to(frames.device)
+        frames = frames * shape
+        frames -= shape * (frames.sum(1, keepdim=True) / shape.sum(1, keepdim=True).clamp(min=1e-9))
+        spectrum = torch.fft.rfft(frames, self.n_fft)
         spectrum = torch.view_as_real(spectrum[:, : len(weight)])
         power = spectrum.square().sum(2) * weight
         lags = torch.fft.irfft(power, self.n_lags)[:, self.first - 1 : self.last + 2]
         energy = power.sum(1, keepdim=True) * (2 / self.n_lags)
-        height = lags / (energy.clamp(min=1e-20) * own[self.first - 1 :])
+        height = lags / (energy.clamp(min=1e-20) * own[:, self.first - 1 :])
         before, at, after = height[:, :-2], height[:, 1:-1], height[:, 2:]
         is_peak = (at > before) & (at >= after) & (at > 0)
         index = torch.where(is_peak, at - favour, -9.0).topk(CANDIDATES, dim=1)[1]
@@ -172,7 +201,7 @@ class Finder:
         hz = self.lag_rate_hz / (index + self.first + shift)
         here &= (hz >= self.low_hz) & (hz <= self.high_hz)
         top = (at - 0.25 * (before - after) * shift).clamp(0, 1)
-        level = energy[:, 0] * (self.n_lags / self.n_fft / float(self.shape.square().sum()))
+        level = energy[:, 0] * (self.n_lags / self.n_fft) / shape.square().sum(1).clamp(min=1e-20)
         return Peaks((hz * here).cpu().numpy(), (top * here).cpu().numpy(), level.cpu().numpy())
 
 

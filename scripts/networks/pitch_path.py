@@ -4,14 +4,15 @@ A recording is decided in rows of frames with as much context on each side as a 
 once, so that those of a batch of recordings cost one loop. It is decided twice: the first path says where the
 voice lies around each row, and the second one pays a little for being far from there, which settles octaves
 that the frames alone leave open. Both pay for a lower octave, and more so where no candidate repeats well:
-noise makes periods of two and three cycles as good as one. The costs were set on the sounds of
-benchmarks/pitch.py; Talkin (1995) and Boersma (1993) weigh candidates this way.
+noise makes periods of two and three cycles as good as one. The quietest frames around say how much of a frame
+may be noise, and how well that noise repeats: voices in the background do. The costs were set on the sounds
+of benchmarks/pitch.py and others like them; Talkin (1995) and Boersma (1993) weigh candidates this way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 # All in units of a peak's height, which is 1 for a sound that repeats exactly.
 OCTAVE, OCTAVE_IN_DOUBT = 0.01, 0.05  # for being an octave lower; and as much more in doubt
-DOUBT = 0.12  # of a frame does not repeat: octaves are in doubt
-LEAP, CHANGE = 1.0, 0.16  # an octave's leap, a change of voicing: in 10 ms
+DOUBT = 0.07  # of a frame does not repeat: octaves are in doubt,
+IN_NOISE = 2.0  # and more so up to this many times more, where that may be noise
+LEAP, CHANGE = 1.0, 0.25  # an octave's leap, a change of voicing: in 10 ms
 UNVOICED = 0.38  # height that no pitch has, in loud frames
 LOUD_DB, QUIET_DB = 10.0, 30.0  # below the loudest frame near: still loud; surely no voice
 FAINT = 0.015  # more for no pitch a dB below LOUD_DB
+ABOVE_NOISE, MOST_NOISE = 0.15, 0.4  # height that a pitch has over noise; most that noise adds to no pitch,
+FADE_DB = 5.0  # in full from here below LOUD_DB
 FREE, FAR, MOST = (
     0.6,
     0.3,
@@ -34,18 +38,28 @@ SURE = 0.7  # height of frames that say where the voice lies
 
 ROW, CONTEXT = 128, 64  # frames
 AT_ONCE = 64  # rows: bounded memory
-AROUND = 2  # rows on each side that say where the voice lies
+AROUND = 2  # rows on each side that say where the voice lies, and what the noise is:
+QUIETEST, NOISE = 0.1, 2.0  # the quietest of these frames, and the most noise has in others, in their power
 NEAR = 200  # frames on each side that say how loud a frame is
 SILENT = 1e-10  # mean square, 100 dB under full scale
 NEVER = -9.0
 
 
+class Ground(NamedTuple):
+    """Of each frame (frames,): `unvoiced`, the score of having no pitch, and `noise`, the share of its power
+    that may be noise.
+    """
+
+    unvoiced: np.ndarray
+    noise: np.ndarray
+
+
 def best_path(records: Sequence[Peaks], hop_s: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (f0_hz, voicing), float32 (frames,), of each recording; 0 Hz where unvoiced."""
-    silence = [without_pitch(peaks.power) for peaks in records]
+    grounds = [ground_of(peaks) for peaks in records]
     voices = [np.full(-(-len(peaks.hz) // ROW), np.nan, np.float32) for peaks in records]
     for _ in range(2):
-        chosen = decide_all(records, silence, voices, hop_s)
+        chosen = decide_all(records, grounds, voices, hop_s)
         voices = [voice_around(peaks, states) for peaks, states in zip(records, chosen)]
     found = []
     for peaks, states in zip(records, chosen):
@@ -57,13 +71,33 @@ def best_path(records: Sequence[Peaks], hop_s: float) -> list[tuple[np.ndarray, 
     return found
 
 
-def without_pitch(power: np.ndarray) -> np.ndarray:
-    """Return the score (frames,) of having no pitch, of mean squares (frames,): more in quiet frames."""
-    level_db = 10 * np.log10(np.maximum(power, SILENT))
+def ground_of(peaks: Peaks) -> Ground:
+    """Return the ground of frames: in quiet ones having no pitch scores more, in those that may be noise as
+    much as noise repeats.
+    """
+    noise, repeats = noise_around(peaks)
+    level_db = 10 * np.log10(np.maximum(peaks.power, SILENT))
     below_db = running_max(level_db, NEAR) - level_db
-    return (UNVOICED + FAINT * np.maximum(below_db - LOUD_DB, 0) + 0.5 * (below_db > QUIET_DB)).astype(
-        np.float32
-    )
+    faint_db = np.maximum(below_db - LOUD_DB, 0)
+    noisy = np.clip(repeats + ABOVE_NOISE - UNVOICED, 0, MOST_NOISE) * np.minimum(faint_db / FADE_DB, 1)
+    unvoiced = UNVOICED + FAINT * faint_db + 0.5 * (below_db > QUIET_DB) + noise * noisy
+    return Ground(unvoiced.astype(np.float32), noise)
+
+
+def noise_around(peaks: Peaks) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share (frames,) of each frame's power that may be noise, and the median height (frames,) of
+    the highest candidates of that noise: of the quietest frames around its row.
+    """
+    highest = peaks.height.max(1)
+    floor, repeats = np.empty((2, len(highest)), np.float32)
+    for start in range(0, len(highest), ROW):
+        around = slice(max(0, start - AROUND * ROW), start + (AROUND + 1) * ROW)
+        power = peaks.power[around]
+        rank = int(QUIETEST * len(power))
+        limit = np.partition(power, rank)[rank]
+        floor[start : start + ROW] = limit
+        repeats[start : start + ROW] = np.median(highest[around][power <= limit])
+    return np.minimum(NOISE * floor / np.maximum(peaks.power, SILENT), 1), repeats
 
 
 def running_max(values: np.ndarray, reach: int) -> np.ndarray:
@@ -95,13 +129,13 @@ def voice_around(peaks: Peaks, states: np.ndarray) -> np.ndarray:
 
 
 def decide_all(
-    records: Sequence[Peaks], silence: list[np.ndarray], voices: list[np.ndarray], hop_s: float
+    records: Sequence[Peaks], grounds: list[Ground], voices: list[np.ndarray], hop_s: float
 ) -> list[np.ndarray]:
     """Return the states (frames,) of the best path of each recording; K, one more than the last candidate, is
     unvoiced.
     """
     chosen, waiting = [], []
-    for parts in zip(records, silence, voices):
+    for parts in zip(records, grounds, voices):
         for start in range(0, len(parts[2]), AT_ONCE):
             waiting.append(rows(*parts, start, min(start + AT_ONCE, len(parts[2]))))
             if sum(len(octaves) for octaves, _ in waiting) >= AT_ONCE:
@@ -115,24 +149,24 @@ def decide_all(
 
 
 def rows(
-    peaks: Peaks, silence: np.ndarray, voices: np.ndarray, first: int, end: int
+    peaks: Peaks, ground: Ground, voices: np.ndarray, first: int, end: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return octaves (rows, frames, K) of candidates and scores (rows, frames, K + 1) of states, of rows from
     `first` to before `end`: ROW frames with CONTEXT on each side; beyond the ends of a recording is silence.
     """
     start, stop = first * ROW - CONTEXT, end * ROW + CONTEXT
     inside = slice(max(0, start), stop)
-    pad = (max(0, -start), max(0, stop - len(silence)))
+    pad = (max(0, -start), max(0, stop - len(peaks.hz)))
     hz, height = (np.pad(x[inside], (pad, (0, 0))) for x in (peaks.hz, peaks.height))
     octaves = np.log2(np.where(hz > 0, hz, 1))
-    doubt = np.minimum((1 - height.max(1, keepdims=True)) / DOUBT, 1)
-    lower = OCTAVE + OCTAVE_IN_DOUBT * doubt
+    unvoiced, noise = (np.pad(x[inside], pad)[:, None] for x in ground)
+    doubts = (1 - height.max(1, keepdims=True)) / DOUBT
+    lower = OCTAVE + OCTAVE_IN_DOUBT * np.minimum(doubts, 1 + IN_NOISE * noise)
     voiced = np.where(hz > 0, height + lower * (octaves - 7.4), NEVER)  # 7.4: 170 Hz
-    unvoiced = np.pad(silence[inside], pad)
     view = np.lib.stride_tricks.sliding_window_view
     octaves, voiced, doubt, unvoiced = (
         view(x, ROW + 2 * CONTEXT, 0)[::ROW].transpose(0, 2, 1)
-        for x in (octaves, voiced, doubt, unvoiced[:, None])
+        for x in (octaves, voiced, np.minimum(doubts, 1), unvoiced)
     )
     distance = np.nan_to_num(np.abs(octaves - voices[first:end, None, None]))
     voiced = voiced - doubt * np.clip(FAR * (distance - FREE), 0, MOST)
@@ -150,16 +184,15 @@ def decide(octaves: np.ndarray, score: np.ndarray, hop_s: float) -> np.ndarray:
     at = np.ascontiguousarray(octaves.transpose(1, 0, 2)) * (LEAP * pace)
     leap = cost[:, :, :-1, :-1]
     np.abs(np.subtract(at[1:, :, :, None], at[:-1, :, None, :], out=leap), out=leap)
-    gain = np.ascontiguousarray(score.transpose(1, 0, 2))
-    back = np.empty((frames, count, states), np.int8)
-    total = gain[0]
+    total = np.ascontiguousarray(score.transpose(1, 0, 2))
+    reach = np.empty_like(cost[0])
     for frame in range(1, frames):
-        reach = total[:, None, :] - cost[frame - 1]
-        back[frame] = reach.argmax(2)
-        total = reach.max(2) + gain[frame]
-    path = np.empty((count, frames), np.intp)
-    path[:, -1] = total.argmax(1)
+        np.subtract(total[frame - 1][:, None, :], cost[frame - 1], out=reach)
+        total[frame] += np.maximum.reduce(reach, 2)
+    back = np.subtract(total[:-1, :, None, :], cost, out=cost).argmax(3)
+    path = np.empty((frames, count), np.intp)
+    path[-1] = total[-1].argmax(1)
     every = np.arange(count)
     for frame in range(frames - 1, 0, -1):
-        path[:, frame - 1] = back[frame, every, path[:, frame]]
-    return path[:, CONTEXT : CONTEXT + ROW]
+        path[frame - 1] = back[frame - 1, every, path[frame]]
+    return path.T[:, CONTEXT : CONTEXT + ROW]

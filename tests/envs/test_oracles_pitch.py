@@ -34,12 +34,33 @@ def test_clean_sounds_to_five_cents(name: str, sets: dict[str, list[Voice]]) -> 
 @pytest.mark.parametrize("condition", ["white 10 dB", "babble 10 dB"])
 @pytest.mark.parametrize("name", ["glides", "traps", "sentences", "espeak", "recordings"])
 def test_no_worse_than_pyin_at_10_db(name: str, condition: str, sets: dict[str, list[Voice]]) -> None:
-    """Gross errors and voicing. In babble pyin leaves out what is hard, and a few octaves with it: 0.75 %."""
+    """Median, gross errors and voicing."""
     noisy = in_condition(sets[name], condition)
     own, pyin = errors("amela", noisy), errors("pyin", noisy)
-    assert own.gross <= pyin.gross + (0.75 if "babble" in condition else 0)
-    assert own.voicing <= pyin.voicing + 0.3  # a frame at either end of each sound
+    assert own.gross <= pyin.gross
+    assert own.voicing <= pyin.voicing
     assert own.cents <= pyin.cents
+
+
+def other_sounds(name: str) -> list[Voice]:
+    """Voices, and babble, that benchmarks/pitch.py does not have."""
+    if name == "high":  # one strong harmonic, and weak above 400 Hz
+        sounds = [voices.glide(a, b, 2.5, vowel) for vowel in "iu" for a, b in ((150, 600), (600, 150))]
+    else:
+        sounds = [voices.sentence(30 + i, mean_hz, 5.0) for i, mean_hz in enumerate((95, 180, 260, 360), 1)]
+    noise = voices.babble(15 * SAMPLE_RATE, seed=7)
+    return [
+        Voice(voices.mixed(voice.samples, np.roll(noise, -7001 * i), 10), voice.f0_hz)
+        for i, voice in enumerate(sounds)
+    ]
+
+
+@pytest.mark.parametrize("name", ["high", "sentences"])
+def test_no_worse_than_pyin_on_other_voices_in_babble(name: str) -> None:
+    sounds = other_sounds(name)
+    own, pyin = errors("amela", sounds), errors("pyin", sounds)
+    assert own.gross <= pyin.gross
+    assert own.voicing <= pyin.voicing
 
 
 def test_better_than_praat_in_noise(sets: dict[str, list[Voice]]) -> None:

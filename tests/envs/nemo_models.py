@@ -187,6 +187,7 @@ def build_multitask(path: Path) -> Path:
     import torch
     from nemo.collections.asr.models import EncDecMultiTaskModel
     from nemo.collections.common.tokenizers import CanaryTokenizer
+    from nemo.utils.app_state import AppState
     from omegaconf import DictConfig
 
     torch.manual_seed(0)
@@ -238,6 +239,7 @@ def build_multitask(path: Path) -> Path:
         "ffn_dropout": 0.0,
         "embedding_dropout": 0.0,
     }
+    AppState().model_restore_path = None  # else the last .nemo restored in this process is looked into
     model = EncDecMultiTaskModel(
         DictConfig(
             {

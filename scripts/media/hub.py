@@ -54,7 +54,7 @@ def revision_of(model: str, revision: str = "main") -> str:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{model}: {error.name} is not in this environment ({sys.executable}), which has no models of "
-            "the hub; name a local path with --model, or run in the stage's environment (README, Environments)"
+            "the hub; name a local path with --model, or run in its environment (README, Environments)"
         ) from error
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision

@@ -82,6 +82,12 @@ def test_each_swell_of_a_voice_is_a_syllable_a_second_of_speech(every_s: float) 
     assert alone["rate_syl_s"] == pytest.approx(1 / every_s, rel=0.1)
 
 
+def test_less_than_a_syllable_of_speech_has_no_rate() -> None:
+    power = analyser("rate").frames([syllables(12, 0.25)]).contours["band"]
+    short = [{"start_s": 0.6, "end_s": 0.68}]
+    assert rates({"speech": short, "text": "a"}, power, HOP_S) == {"rate_syl_s": None, "words_per_s": None}
+
+
 def test_a_ripple_and_a_hiss_are_no_syllables() -> None:
     times_s = np.arange(48_000) / 16_000
     voice = sum(np.sin(2 * np.pi * 150 * k * times_s) / k for k in range(1, 20))

@@ -23,6 +23,7 @@ DIP_DB = 1.5
 RANGE_DB = 25.0
 LOUD = 99  # percentile
 PAUSE_S = 0.3
+SHORTEST_S = 0.1  # of speech: less than a syllable, a clip of 20 ms would have 33 of them a second
 QUIET = 1e-10  # power below which nothing is a sound: -100 dB
 # Scripts that set no blanks between words: Thai to Burmese, Khmer, kana, Han.
 WITHOUT_BLANKS = re.compile(
@@ -34,7 +35,7 @@ SWITCH = re.compile(r"\([a-z-]+\)")  # espeak's mark of another language
 
 def rates(record: dict[str, Any], power: np.ndarray, hop_s: float) -> dict[str, float | None]:
     """Return `rate_syl_s`, and `words_per_s` and `phones_per_s` where the record has text and ipa; None
-    where there is no speech.
+    where there is less than SHORTEST_S of speech.
 
     power: (frames,), from 250 to 2500 Hz, of frames every hop_s.
     """
@@ -55,7 +56,7 @@ def rates(record: dict[str, Any], power: np.ndarray, hop_s: float) -> dict[str, 
     if record.get("ipa"):
         counts["phones_per_s"] = phones(record["ipa"])
     return {
-        name: round(count / speech_s, 3) if speech_s and count is not None else None
+        name: round(count / speech_s, 3) if speech_s >= SHORTEST_S and count is not None else None
         for name, count in counts.items()
     }
 

@@ -22,7 +22,7 @@ from networks.weights import WeightsError
 
 PIECE_S = 10
 REACH = 16  # frames before a piece that its convolutions may look at; they look at 2
-SEGMENTS = 16  # of 48 kHz audio in a batch
+SEGMENTS = 16  # of 48 kHz audio in a batch on a GPU; a CPU's caches hold one, so one by one is faster there
 
 
 def open_encodec(model: Any, path: str, bandwidth_kbps: float | None) -> Any:
@@ -133,6 +133,7 @@ class SegmentedEncodec(_Encodec):
     def __init__(self, model: Any, bandwidth_kbps: float) -> None:
         super().__init__(model, bandwidth_kbps)
         self.segment, self.stride = model.config.chunk_length, model.config.chunk_stride
+        self.at_once = 1 if self.device.type == "cpu" else SEGMENTS
 
     @torch.inference_mode()
     def encode(self, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -140,7 +141,7 @@ class SegmentedEncodec(_Encodec):
         segment, and the number of samples of blocks (channels, samples).
         """
         codes, scales, samples = [], [], 0
-        for length, batch in _of_equal_length(cut_segments(blocks, self.segment, self.stride)):
+        for length, batch in _of_equal_length(self.at_once, cut_segments(blocks, self.segment, self.stride)):
             samples = self.stride * len(scales) + self.stride * (len(batch) - 1) + length
             signal = self._tensor(np.stack(batch))
             if self.model.config.normalize:
@@ -163,7 +164,7 @@ class SegmentedEncodec(_Encodec):
         parts = np.split(codes, np.cumsum(counts)[:-1])
         decoded = (
             wave
-            for number, batch in _of_equal_length(iter(parts), axis=0)
+            for number, batch in _of_equal_length(self.at_once, iter(parts), axis=0)
             for wave in self.model.decoder(self._features(np.stack(batch))).cpu().numpy()
         )
         assert scales is not None
@@ -186,11 +187,11 @@ class SegmentedEncodec(_Encodec):
 
 
 def _of_equal_length(
-    segments: Iterator[np.ndarray], axis: int = -1
+    at_once: int, segments: Iterator[np.ndarray], axis: int = -1
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yield (length, at most SEGMENTS neighbours of that length)."""
+    """Yield (length, at most `at_once` neighbours of that length)."""
     for length, run in itertools.groupby(segments, lambda segment: segment.shape[axis]):
-        while batch := list(itertools.islice(run, SEGMENTS)):
+        while batch := list(itertools.islice(run, at_once)):
             yield length, batch
 
 

@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Any
 
-from amela.cli import cpus, positive, seconds, stage_parser
+from amela.cli import add_device, add_offline, cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.log import log
 from amela.manifest import record_key
@@ -67,13 +67,11 @@ def parse_args() -> argparse.Namespace:
     )
     add("--source-lang", default="en", help="language spoken, for nemo models that are told")
     add("--target-lang", default="en", help="language written, for nemo models that translate")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add_speed)
     add_speed(
         "--batch-s", type=seconds, help="padded seconds of audio a batch (default: what fits on the GPU)"
     )
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
+    add_offline(add_speed)
     args = parser.parse_args()
     resolve(args)
     return args

@@ -17,7 +17,7 @@ import os
 from typing import Any
 
 from amela import slurm
-from amela.cli import cpus, seconds, stage_parser
+from amela.cli import add_device, add_offline, cpus, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import Record, read_records, record_key, write_manifest
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
@@ -41,10 +41,8 @@ def parse_args() -> argparse.Namespace:
     add("--source-rate", action="store_true", help="resample to the rate of the source")
     add_speed("--concat", action="store_true", help="one file a parent: its records, joined")
     add("--output", metavar="DIR", help="folder of the files (default: see above)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
+    add_device(add_speed)
+    add_offline(add_speed)
     args = parser.parse_args()
     resolve(args)
     return args

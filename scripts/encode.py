@@ -21,7 +21,7 @@ import io
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, seconds, stage_parser
+from amela.cli import add_device, cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import record_key
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
         metavar="DIR",
         help="folder of the files (default: output/<dataset>_<encoder>_<kmeans>_<vocabulary>)",
     )
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add_speed)
     args = parser.parse_args()
     resolve(args)
     return args

@@ -22,7 +22,7 @@ import argparse
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import add_device, add_offline, cpus, positive, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import Record, record_key
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
@@ -53,10 +53,8 @@ def parse_args() -> argparse.Namespace:
         help="parts of many records, or a file a record",
     )
     add("--output", metavar="DIR", help="folder of the files (default: see above)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
+    add_device(add_speed)
+    add_offline(add_speed)
     args = parser.parse_args()
     resolve(args)
     return args

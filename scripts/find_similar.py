@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import add_device, cpus, positive, stage_parser
 from amela.errors import CallError, run_main
 from amela.log import log
 from amela.manifest import hash_key, read_records, record_key
@@ -50,9 +50,7 @@ def parse_args() -> argparse.Namespace:
         help="embeddings of units or codes: a codebook of fit_kmeans.py, .npy, or a tensor of a model, * for "
         "its levels; of EnCodec and DAC the file is enough",
     )
-    parser.add_speed_argument(
-        "--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)"
-    )
+    add_device(parser.add_speed_argument)
     args = parser.parse_args()
     resolve(args)
     return args

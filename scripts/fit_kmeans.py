@@ -23,7 +23,7 @@ import tempfile
 from typing import Any
 
 from amela import provenance
-from amela.cli import parser, positive, seconds
+from amela.cli import add_device, parser, positive, seconds
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import error, log
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     add("--chunk-s", type=seconds, default=100.0, help="longer recordings are cut here, in seconds")
     speed = arguments.add_speed_argument
     speed("--output", metavar="FILE", help="codebook (default: models/<dataset>_<encoder>_<K>.npz)")
-    speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(speed)
     args = arguments.parse_args()
     try:
         args.encoder_path = catalogue.find_encoder(args.encoder)

@@ -19,7 +19,7 @@ import os
 from typing import Any
 
 from amela import samples, slurm, trained
-from amela.cli import cpus, not_negative, positive, ratio, seconds, stage_parser
+from amela.cli import add_device, cpus, not_negative, positive, ratio, seconds, stage_parser
 from amela.errors import OK, CallError, run_main
 from amela.files import write_aside
 from amela.log import log
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     )
     add("--prompt-s", type=seconds, default=3.0, help="as much of each record of --prompts, in seconds")
     add("--hop-s", type=seconds, default=0.02, help="seconds that a unit lasts, for --prompt-s")
-    add("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add)
     add("--figures", action="store_true", help="only write log and report of the samples that are merged")
     args = parser.parse_args()
     if args.output and args.output.isdigit():  # RUN_FOLDER NUM_TASKS, as with the other stages

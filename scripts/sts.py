@@ -20,7 +20,7 @@ import json
 import os
 from typing import Any
 
-from amela.cli import cpus, positive, seconds, stage_parser
+from amela.cli import add_device, cpus, positive, seconds, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import record_key
 from amela.outputs import below, check_collisions, claim_folder, relative_target, write_output
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     )
     add("--chunk-s", type=seconds, default=100.0, help="longer recordings are cut here, in seconds")
     add("--output", metavar="DIR", help="folder of the files (default: output/DATASET)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add_speed)
     add("--backend", choices=["native", "textless"], default="native", help="whose programs do it")
     args = parser.parse_args()
     resolve(args)

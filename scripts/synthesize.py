@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import slurm
-from amela.cli import cpus, stage_parser
+from amela.cli import add_device, cpus, stage_parser
 from amela.errors import CallError, run_main
 from amela.manifest import Record, read_records, record_key, write_manifest
 from amela.outputs import check_collisions, claim_folder, relative_target, write_output
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     add("--speaker", metavar="NAME", help="voice, of the vocoder's speakers.txt (default: the first)")
     add("--style", metavar="NAME", help="style, of the vocoder's styles.txt (default: the first)")
     add("--output", metavar="DIR", help="folder of the files (default: see above)")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add_speed)
     args = parser.parse_args()
     resolve(args)
     return args

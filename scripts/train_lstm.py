@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import grid, slurm, training_files
-from amela.cli import Parser, not_negative, parser, positive, ratio
+from amela.cli import Parser, add_device, not_negative, parser, positive, ratio
 from amela.errors import BAD_CALL, OK, STOPPED, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.leaving import leave
@@ -106,7 +106,7 @@ def _add_training(flags: Parser) -> None:
     add_speed("--save-steps", type=positive, default=500,
               help="steps between checkpoints, beside each evaluation")  # fmt: skip
     add_speed("--load-on-the-fly", action="store_true", help="read unit files when they are needed")
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    add_device(add_speed)
     add_speed("--deterministic", action="store_true", help="only kernels that give the same bits each time")
     add_speed("--wandb", metavar="PROJECT",
               help="log to Weights & Biases too; WANDB_MODE=offline without network")  # fmt: skip

@@ -25,7 +25,7 @@ import sys
 from typing import Any
 
 from amela import slurm
-from amela.cli import cpus, positive, stage_parser
+from amela.cli import add_device, add_offline, cpus, positive, stage_parser
 from amela.clips import Clips
 from amela.errors import OK, CallError, run_main
 from amela.inputs import MANIFEST_SUFFIXES, check_input, is_kind, list_audio, manifest_of, sentence_records
@@ -89,10 +89,8 @@ def parse_args() -> argparse.Namespace:
     add_speed(
         "--sample-rate", type=positive, metavar="HZ", help="of the clips (default: that of the recording)"
     )
-    add_speed("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
-    add_speed(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
+    add_device(add_speed)
+    add_offline(add_speed)
     add_speed(
         "--tmp-dir", metavar="DIR", help="not needed: nothing is written on the way (accepted as Nymph's)"
     )

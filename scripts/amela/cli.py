@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -190,9 +190,15 @@ def add_hub_model(stage: Parser, model: str, what: str) -> None:
     stage.add_argument(
         "--revision", default="main", help="branch, tag or commit of a hub model; pinned at the first task"
     )
-    stage.add_speed_argument(
-        "--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)"
-    )
-    stage.add_speed_argument(
-        "--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same"
-    )
+    add_device(stage.add_speed_argument)
+    add_offline(stage.add_speed_argument)
+
+
+def add_device(add: Callable[..., Any]) -> None:
+    """Add --device by a parser's add_argument, or add_speed_argument where it does not change results."""
+    add("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+
+
+def add_offline(add: Callable[..., Any]) -> None:
+    """Add --offline, likewise."""
+    add("--offline", action="store_true", help="never ask the model hub; HF_HUB_OFFLINE=1 does the same")

@@ -72,7 +72,7 @@ class WordTranscriber:
 
     def _transcribe(self, records: list[Record], heard: list[Heard]) -> None:
         for record, one in zip(records, heard):
-            _guarded(one, lambda: self._prepare(record, one))  # noqa: B023 (called at once)
+            _guarded(one, self._prepare, record, one)
         for lang in sorted({one.lang for one in heard if one.pieces and one.lang and not one.error}):
             places = [
                 (one, piece) for one in heard if one.lang == lang and not one.error for piece in one.pieces
@@ -81,7 +81,7 @@ class WordTranscriber:
             for (one, piece), segments in zip(places, self.recogniser.recognise(clips, lang)):
                 one.segments += [_in_record(segment, piece) for segment in segments]
         for one in heard:
-            _guarded(one, lambda: self._refine(one))  # noqa: B023 (called at once)
+            _guarded(one, self._refine, one)
 
     def _prepare(self, record: Record, one: Heard) -> None:
         """Find the pieces and the language, which is heard in the first 30 s from where speech begins."""
@@ -103,12 +103,12 @@ class WordTranscriber:
             self.assign_speakers(one.segments, one.samples)
 
 
-def _guarded(one: Heard, work: Callable[[], None]) -> None:
+def _guarded(one: Heard, work: Callable[..., None], *arguments: Any) -> None:
     """Do a record's own work; what goes wrong is its error, unless the device or memory is to blame."""
     if one.error is not None:
         return
     try:
-        work()
+        work(*arguments)
     except Exception as error:
         if is_device_broken(error) or is_out_of_memory(error):
             raise

@@ -17,13 +17,12 @@ import soundfile
 import torch
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="disabled")
+
+from codec_models import blocks, signal
+
+from networks.codecs import open_codec
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from codec_models import blocks, signal  # noqa: E402
-
-from networks.codecs import open_codec  # noqa: E402
-
 torch.set_num_threads(1)
 MODULES, LOSSES = (
     "nemo.collections.tts.modules.audio_codec_modules",

@@ -5,17 +5,13 @@ files.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import codec_models
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-import codec_models
 from codec_models import blocks, signal
 
 from media.codecs import CodecError

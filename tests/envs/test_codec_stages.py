@@ -10,17 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import codec_models
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from media.frames import read_frames
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import codec_models  # noqa: E402
-
-from media.frames import read_frames  # noqa: E402
 
 
 def run(name: str, *arguments: object, status: int = 0) -> str:

@@ -4,17 +4,13 @@ equal.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+import dac
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-import dac
 from codec_models import blocks, signal
 
 from networks.codec_weights import load_dac

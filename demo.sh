@@ -126,7 +126,7 @@ fi
 
 # each utterance annotated; these stages are quick where no model is loaded, so one task does
 launch 1 --array=0-$((tasks - 1)) slurm/transcribe.slurm "$manifest" --backend pocketsphinx --balance duration
-launch 1 --array=0-0 slurm/phonemize.slurm "$manifest" --lang en-us
+launch 1 --array=0-0 slurm/phonemize.slurm "$manifest" --lang en-us --text-field text
 launch 1 --array=0-0 slurm/emotion.slurm "$manifest" --backend lexicon --text-field text
 launch 6 slurm/merge.slurm --manifest "$manifest"
 launch 1 --array=0-$((few_tasks - 1)) slurm/features.slurm "$manifest"

@@ -29,8 +29,8 @@ BATCH = 256
 NOT_HERE = "is not in this environment; run it with `text` or `local`: envs/create.sh text"
 
 
-class NoTextError(ValueError):
-    """A record without text, or with one that is in no language."""
+class NoLanguageError(ValueError):
+    """A text that is in no language."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser = stage_parser(__doc__, batch_size=BATCH, workers=None)
     add = parser.add_argument
     add("--backend", choices=[ESPEAK, MBROLA, FESTIVAL, SEGMENTS], default=ESPEAK, help="what speaks")
-    add("--text-field", default="text", metavar="FIELD", help="what is phonemized")
+    add("--text-field", metavar="FIELD", help="what is phonemized (default: whisperx_text, else text)")
     add(
         "--lang",
         default=AUTO,
@@ -121,10 +121,9 @@ def fields_of(record: dict[str, Any], phonemizer: Phonemizer, args: argparse.Nam
     """Return the fields of a record; ValueError where it has no text, or has it in
     no language that is spoken.
     """
-    text = record.get(args.text_field)
-    if not isinstance(text, str):
-        raise NoTextError(f"found {text!r:.40} in `{args.text_field}`, wanted a text: transcribe first, or "
-                          "name another field by --text-field")  # fmt: skip
+    from media.texts import text_of
+
+    text, _ = text_of(record, args.text_field)
     if not text.strip():
         return {"ipa": "", "ipa_lang": None}
     voice = voice_of(record, text, phonemizer, args)
@@ -132,7 +131,7 @@ def fields_of(record: dict[str, Any], phonemizer: Phonemizer, args: argparse.Nam
 
 
 def voice_of(record: dict[str, Any], text: str, phonemizer: Phonemizer, args: argparse.Namespace) -> str:
-    """Return the voice that speaks a record; NoTextError where its language cannot be told, LanguageError
+    """Return the voice that speaks a record; NoLanguageError where its language cannot be told, LanguageError
     where none speaks it.
     """
     from media.languages import LanguageError, detect
@@ -146,8 +145,10 @@ def voice_of(record: dict[str, Any], text: str, phonemizer: Phonemizer, args: ar
         return phonemizer.voice(args.lang)
     code = detect(text) or args.default_lang
     if code is None:
-        raise NoTextError(f"found no letters in {text[:40]!r} to tell the language by, wanted `lang` in the "
-                          "record, --lang CODE or --default-lang CODE")  # fmt: skip
+        raise NoLanguageError(
+            f"found no letters in {text[:40]!r} to tell the language by, wanted `lang` in the record, --lang "
+            "CODE or --default-lang CODE"
+        )
     try:
         return phonemizer.voice(code)
     except LanguageError:

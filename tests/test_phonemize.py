@@ -82,6 +82,14 @@ def run(manifest: Path, *words: object, status: int = 0) -> str:
     return run_script(phonemize.main, manifest, *words, status=status)
 
 
+def test_the_words_of_transcribe_are_phonemized_where_there_are_some(tmp_path: Path) -> None:
+    both = {"id": "both", "lang": "en", "text": "two", "whisperx_text": "three"}
+    records = [{"id": "said", "lang": "en", "whisperx_text": "three"}, both]
+    manifest = write_records(tmp_path / "m.json", records)
+    run(manifest)
+    assert [record["ipa"] for record in read_manifest(manifest)] == ["θɹˈiː", "θɹˈiː"]
+
+
 def test_each_record_gets_its_language_and_a_bad_one_an_error(tmp_path: Path) -> None:
     texts = ["Hello, world!", "Guten Morgen", "Bonjour tout le monde, comment allez-vous ?", "", " \n", "12"]
     records: list[dict] = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
@@ -103,7 +111,8 @@ def test_each_record_gets_its_language_and_a_bad_one_an_error(tmp_path: Path) ->
     ]
     assert [one.get("ipa") for one in found[:2]] == ["həlˈoʊ, wˈɜːld!", "ɡˈuːtən mˈɔɾɡən"]
     assert [one["ipa"] for one in found[3:5]] == ["", ""]
-    for what in ("no letters in '12'", "found None in `text`", "the language 'tlh'", "found 7 in `text`"):
+    missing = "no whisperx_text and no text"
+    for what in ("no letters in '12'", missing, "the language 'tlh'", "found text '7'"):
         assert what in said
 
 

@@ -11,13 +11,11 @@ SEGMENTS = "{segments}"
 LAST = ("merge.phonemize", "merge.features", "merge.emotion", "merge.embed", "merge.codec", "similar")
 
 
-def _stage(
-    name: str, stage: str, after_any: tuple[str, ...] = (), arguments: str = SEGMENTS
-) -> tuple[Step, Step]:
+def _stage(name: str, stage: str, after_any: tuple[str, ...] = ()) -> tuple[Step, Step]:
     """Return the array of a stage on the segments, and the merge of its results."""
     merge = f"--manifest {SEGMENTS} --stage {stage}"
     return (
-        Step(name, arguments, ("explode",), after_any, stage=stage, manifest=SEGMENTS),
+        Step(name, SEGMENTS, ("explode",), after_any, stage=stage, manifest=SEGMENTS),
         Step(f"merge.{name}", merge, after_any=(name,), merges=stage, manifest=SEGMENTS),
     )
 
@@ -37,7 +35,7 @@ ANNOTATE = (
         after_ok=("merge.transcribe",),
         makes=SEGMENTS,
     ),
-    *_stage("phonemize", "phonemize", arguments=f"{SEGMENTS} {{text_flag}}"),
+    *_stage("phonemize", "phonemize"),
     *_stage("features", "features", after_any=("merge.phonemize",)),  # phones a second
     *_stage("emotion", "{emotion}"),
     *_stage("embed", "embed"),
@@ -83,12 +81,10 @@ def annotate_places(steps: Sequence[Step], stem: str, manifest: str, sentiment: 
     """Return what stands in these steps' arguments besides the manifest's own."""
     names = {step.name for step in steps}
     segments = f"{stem}_segments.json" if "explode" in names else manifest
-    whole = "transcribe" in names and "explode" not in names
     return {
         "segments": segments,
         "segments_name": os.path.basename(segments).removesuffix(".json"),
         "emotion": "sentiment" if sentiment else "emotion",
-        "text_flag": "--text-field=whisperx_text" if whole else "",
     }
 
 

@@ -15,6 +15,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from media.texts import TEXT_FIELDS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -50,7 +52,7 @@ def rates(record: dict[str, Any], power: np.ndarray, hop_s: float) -> dict[str, 
             spoken[round(part["start_s"] / hop_s) : round(part["end_s"] / hop_s)] = True
     speech_s = float(spoken.sum()) * hop_s
     counts: dict[str, int | None] = {"rate_syl_s": int(spoken[at].sum())}
-    text = record.get("text") or record.get("whisperx_text")
+    text = next((record[name] for name in TEXT_FIELDS if record.get(name)), None)
     if text:
         counts["words_per_s"] = words(text)
     if record.get("ipa"):

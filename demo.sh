@@ -23,7 +23,7 @@ launch() {  # launch LINES [--array=…] BATCH_FILE ARGUMENT…: run it to its e
     say "$(if $cluster; then echo sbatch; else echo local_sbatch.py; fi) $*"
     # small enough for any machine: nothing here needs what the batch files ask for real corpora
     if ! $cluster; then
-        local status=0 # `|| …` gives the trap its turn after Ctrl-C: a task that only just started knows no 75
+        local status=0 # `|| …` gives the trap its turn after Ctrl-C
         "$python" scripts/local_sbatch.py --gres=none --cpus-per-task=1 "$@" || status=$?
         [ $status = 0 ] || exit $status
     else

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from amela.cli import parser, positive
-from amela.errors import run_main
+from amela.errors import STOPPED, run_main
 from amela.local_job import Job, Task
 
 KILL_WAIT_S = 30  # between TERM and KILL, SLURM's own default
@@ -71,6 +71,8 @@ class Runner:
     def _ended(self, task: Task) -> None:
         self.running.remove(task)
         self.job.end(task)
+        if self.kill_at is not None and task.status == 128 + signal.SIGTERM:
+            task.status = STOPPED  # in its prologue, or before Python could say so: it made nothing yet
         request = self.job.requeue_path(task)
         if request.exists():
             request.unlink()
@@ -171,7 +173,7 @@ def main() -> int:
         print(f"{job.name} {job.id}: {what}logs: {' '.join(logs)}", flush=True)
         Runner(job).run()
         _print_table(job)
-    return max(75 if task.status is None else task.status for task in job.tasks)
+    return max(STOPPED if task.status is None else task.status for task in job.tasks)
 
 
 if __name__ == "__main__":

@@ -206,6 +206,15 @@ touch ready_$SLURM_ARRAY_TASK_ID; while :; do sleep 0.1; done
     assert "2 stopped, 2 not started" in output
 
 
+def test_a_task_that_was_only_starting_is_stopped_and_not_failed(work: Path) -> None:
+    process = start(SINGLE + "touch ready_x; while :; do sleep 0.1; done")  # no trap yet: bash dies of TERM
+    wait_for("ready_x")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert "job stopped, status 75" in output
+
+
 def test_a_second_ctrl_c_kills(work: Path) -> None:
     process = start(SINGLE + "trap '' TERM; touch ready_x; while :; do sleep 0.1; done")
     wait_for("ready_x")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-# A blank belongs to the word after it. Marks (IPA's tie bar, Indic vowel signs) belong to their letters, which
-# GPT-2's pattern parts from them; so do apostrophes between letters.
+# A blank belongs to the word after it. Marks (IPA's tie bar, Indic vowel signs) stay with their letters, which
+# GPT-2's pattern parts from them, and so do apostrophes between letters.
 WORDS = r" ?[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 LEAST = 2  # times that a pair is seen before it becomes a token
 

@@ -109,7 +109,8 @@ def emotion_token(label: str) -> str:
     """Return the token of an emotion: anger and [EMO_ANGER] are [EMO_ANGER]."""
     if re.fullmatch(r"\[EMO_.+\]", label):
         return label
-    return f"[EMO_{re.sub(r'\W+', '_', label.strip().upper())}]"
+    name = re.sub(r"\W+", "_", label.strip().upper())
+    return f"[EMO_{name}]"
 
 
 def roles(specials: Sequence[str], oov_token: Any) -> tuple[str, str, str, str]:

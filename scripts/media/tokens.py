@@ -95,8 +95,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         ) from None
     if kind != FORMAT or made != "bpe":
         raise TokenizerError(
-            f"{folder}/{CONFIG}: found format {kind!r} and model {made!r}, wanted {FORMAT!r} and 'bpe': train "
-            "one with train_tokenizer.py --model bpe"
+            f"{folder}/{CONFIG}: found format {kind!r} and model {made!r}, wanted {FORMAT!r} and 'bpe': "
+            "train one with train_tokenizer.py --model bpe"
         )
     if config.get("config_sha256") != config_sha256(config):
         raise TokenizerError(f"{folder}/{CONFIG}: edited since it was written; {_AGAIN}")

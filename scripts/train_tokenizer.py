@@ -25,7 +25,7 @@ from collections import Counter
 from importlib import metadata
 from typing import Any, Callable
 
-from amela.cli import parser, positive
+from amela.cli import parser, positive, ratio
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
@@ -42,19 +42,13 @@ def parse_args() -> argparse.Namespace:
     add = arguments.add_argument
     add("manifest", help="JSON lines with text")
     add("output", nargs="?", metavar="OUT", help="folder (default: output/<name>_tokenizer)")
-    add(
-        "--config",
-        metavar="JSON",
-        help="settings of bpe, see tokenizer_config.json (default: what stands there)",
-    )
+    add("--config", metavar="JSON", help="settings of bpe (default: those of tokenizer_config.json)")
     add("--model", choices=["bpe", "sentencepiece"], default="bpe", help="kind of tokenizer")
-    add(
-        "--text-field",
-        metavar="FIELD",
-        help="field of the text, e.g. ipa (default: whisperx_text, else text)",
-    )
-    add("--vocab-size", type=positive, metavar="N",
-        help="tokens, the special ones among them (default: the config's; else 1000, sentencepiece 4000)")  # fmt: skip
+    add("--text-field", metavar="FIELD", help="of the text, e.g. ipa (default: whisperx_text, else text)")
+    add("--vocab-size", type=positive, metavar="N", help="tokens, the special ones among them (default: the "
+        "config's; else 1000, sentencepiece 4000)")  # fmt: skip
+    add("--character-coverage", type=ratio, default=sentencepiece_tokenizer.COVERAGE, metavar="R",
+        help="sentencepiece: share of the characters that it keeps, 1 for all")  # fmt: skip
     args = arguments.parse_args()
     name = os.path.splitext(os.path.basename(args.manifest))[0]
     args.output = args.output or f"output/{name}_tokenizer"
@@ -74,10 +68,12 @@ def read_corpus(args: argparse.Namespace) -> Corpus:
     corpus = Corpus(args.text_field, args.config["context_window_size"])
     corpus.read(read_records(args.manifest), args.manifest)
     found = corpus.described()
-    splits = ", ".join(f"{count} of {split}" for split, count in found["left_out"].items())
-    log(f"{args.manifest}: {found['texts']} texts, {found['words']} words, {found['different_words']} different"
-        + (f"; left out: {splits}" if splits else "")
-        + (f"; {found['without_text']} records without text" if found["without_text"] else ""))  # fmt: skip
+    different = f"{found['different_words']} different"
+    log(f"{args.manifest}: {found['texts']} texts, {found['words']} words, {different}")
+    left_out = [f"{count} of {split}" for split, count in found["left_out"].items()]
+    left_out += [f"{found['without_text']} without text"] if found["without_text"] else []
+    if left_out:
+        log(f"left out: {', '.join(left_out)}")
     if corpus.words.forgotten:
         log(f"rare words were forgotten {corpus.words.forgotten} times, so that memory holds the others")
     return corpus
@@ -100,11 +96,11 @@ def make_bpe(args: argparse.Namespace, corpus: Corpus) -> dict[str, bytes]:
     spans = [len(tokenizer.context(text.previous, text.following)) for text in corpus.train.texts]
     content["report"]["context_tokens"] = token_report.lengths(spans)
     content["config_sha256"] = tokens.config_sha256(content)
-    for token, count in corpus.emotions.items():
-        if token not in content["ids"]:
-            log(
-                f"WARNING: {count} records have the emotion {token}, which is not among emotion_labels: no token"
-            )
+    no_token = [
+        f"{token} ({count})" for token, count in corpus.emotions.items() if token not in content["ids"]
+    ]
+    if no_token:
+        log(f"WARNING: emotions that are not among emotion_labels get no token: {', '.join(no_token[:10])}")
     missing = sorted(set(corpus.values) - set(content["prosody_bins"]))
     if missing:
         log(f"no record has a value for {', '.join(missing)}: their tokens stay unused (extract_features.py)")
@@ -113,13 +109,15 @@ def make_bpe(args: argparse.Namespace, corpus: Corpus) -> dict[str, bytes]:
 
 def make_sentencepiece(args: argparse.Namespace, corpus: Corpus) -> dict[str, bytes]:
     """Return the files of a SentencePiece tokenizer by name."""
-    model = sentencepiece_tokenizer.train_model(corpus.words.counts, args.config["vocab_size"])
+    model = sentencepiece_tokenizer.train_model(
+        corpus.words.counts, args.config["vocab_size"], args.character_coverage
+    )
     tokenizer = sentencepiece_tokenizer.SentencePieceTokenizer(log=log)
     tokenizer.take_model(model, args.output)
     content = {
         "format": tokens.FORMAT, "model": "sentencepiece", "vocab_size": tokenizer.vocab_size,
         "vocab_size_asked": args.config["vocab_size"], "ids": sentencepiece_tokenizer.IDS,
-        "character_coverage": sentencepiece_tokenizer.COVERAGE, "normalisation": "identity",
+        "character_coverage": args.character_coverage, "normalisation": "identity",
         "tokenizer_sha256": hashlib.sha256(model).hexdigest(),
         "trained_on": trained_on(args, corpus, "sentencepiece"),
     }  # fmt: skip

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from media.word_counts import WordCounts
 
-# A blank belongs to the word after it. Unlike in GPT-2's pattern, marks (IPA's tie bar, Indic vowel signs) and
-# apostrophes stay with their letters.
+# A blank belongs to the word after it. Unlike in GPT-2's pattern, marks (IPA's tie bar, Indic vowel signs)
+# and apostrophes stay with their letters.
 WORDS = r" ?[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 MOST = 20_000_000  # words that `tokenizers` is shown; of more, each in proportion
 LEAST = 2  # times that a pair is seen before it becomes a token

@@ -58,8 +58,7 @@ def parse_args() -> argparse.Namespace:
     args.config = token_settings.read_settings(args.config, default)
     args.config["vocab_size"] = args.vocab_size or args.config["vocab_size"]
     if args.model == "bpe":
-        specials = token_settings.special_tokens(args.config)
-        token_settings.check_size(args.config["vocab_size"], len(specials))
+        token_settings.check_size(args.config)
     return args
 
 

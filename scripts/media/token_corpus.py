@@ -51,7 +51,9 @@ class Corpus:
         training = self._training(windows(self._checked(records, where), self.window, self.text))
         while texts := list(islice(training, BATCH)):
             self.words.add(texts)
-            self._digest.update("\0".join(texts).encode())
+            self._digest.update("\0".join([*texts, ""]).encode())
+        if not self.texts:
+            raise TokenizerError(f"{where}: {self._nothing()}")
 
     def text(self, record: Record) -> str | None:
         """Return the text of a record, by the rule of media.texts; None where it has none, or a blank one."""
@@ -62,25 +64,20 @@ class Corpus:
         return text if text.strip() else None
 
     def _checked(self, records: Iterable[tuple[int, Record]], where: str) -> Iterator[Record]:
-        seen: set[str] = set()
         for index, record in records:
             try:
                 self.text(record)
             except TextError as error:
                 raise TokenizerError(f"{where}:{index + 1}: {error}") from error
-            if not self.texts:
-                seen.update(record)
             yield record
-        if not self.texts:
-            raise TokenizerError(f"{where}: {self._nothing(seen)}")
 
-    def _nothing(self, seen: set[str]) -> str:
+    def _nothing(self) -> str:
         wanted = self.field or " or ".join(TEXT_FIELDS)
         if self.left_out:
             return f"found only records of the split {', '.join(self.left_out)}, wanted some of train"
         return (
-            f"none of its {self.without_text} records has a text in {wanted} (fields: "
-            f"{', '.join(sorted(seen))}); transcribe it, or name the field by --text-field"
+            f"none of its {self.without_text} records has a text in {wanted}: transcribe it before, or name "
+            "the field by --text-field"
         )
 
     def _training(self, found: Iterable[tuple[Record, list[str], list[str]]]) -> Iterator[str]:

@@ -28,6 +28,8 @@ class Options:
     precision: str
     warmup_ratio: float = 0.0  # of all steps, where warmup_steps is 0
     checkpoint_epochs: int = 0  # 0: none is kept
+    eval_epochs: bool = False  # at the end of each epoch besides
+    best_by: str = "loss"  # of the validation; another name is a figure, the highest is the best
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import re
 import subprocess
@@ -131,12 +132,19 @@ def test_a_literal_text_spells_no_special_and_comes_back(tokenizer, text: str, w
     assert tokenizer.decode(ids) == text
 
 
+def test_worker_processes_get_the_same_tokenizer(tokenizer) -> None:
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    for literal in (True, False):
+        assert copy.encode("<eos>[EMO_JOY] é", literal) == tokenizer.encode("<eos>[EMO_JOY] é", literal)
+    assert (copy.sha256, copy.vocab_size) == (tokenizer.sha256, tokenizer.vocab_size)
+
+
 def test_what_is_no_unicode_is_a_question_mark(tokenizer, pieces) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
     assert pieces.encode("a\ud800b") == pieces.encode("a?b")
 
 
-def test_the_tokenizers_library_and_transformers_format_read_it(folder: Path, tokenizer) -> None:
+def test_the_tokenizers_library_reads_the_file_as_it_is(folder: Path, tokenizer) -> None:
     from tokenizers import Tokenizer
 
     found = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the dog[EMO_ANGER]<eos>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any, Callable
 
 PIECE = 4096  # records of a recording that are in memory at once, and put in order of time
@@ -24,7 +24,11 @@ def windows(
     `text_of` is None or blank is yielded too, and is nobody's context.
     """
     for _, group in groupby(records, key=recording_of):
-        yield from _of_one(group, size, text_of)
+        first, second = next(group), next(group, None)
+        if second is None:
+            yield first, [], []
+        else:
+            yield from _of_one(chain((first, second), group), size, text_of)
 
 
 def recording_of(record: Record) -> Any:

@@ -24,11 +24,7 @@ def windows(
     `text_of` is None or blank is yielded too, and is nobody's context.
     """
     for _, group in groupby(records, key=recording_of):
-        first, second = next(group), next(group, None)
-        if second is None:
-            yield first, [], []
-        else:
-            yield from _of_one(chain((first, second), group), size, text_of)
+        yield from _of_one(group, size, text_of)
 
 
 def recording_of(record: Record) -> Any:
@@ -40,6 +36,11 @@ def recording_of(record: Record) -> Any:
 
 
 def _of_one(group: Iterator[Record], size: int, text_of: Callable[[Record], str | None]) -> Iterator[Window]:
+    first, second = next(group), next(group, None)
+    if second is None:  # the usual case where each file is an utterance
+        yield first, [], []
+        return
+    group = chain((first, second), group)
     said: list[str] = []  # of the recording so far, in the order of time; the first `gone` dropped again
     gone = 0
     waiting: deque[tuple[Record, int, int]] = deque()  # a record, the sentences before it, and with it

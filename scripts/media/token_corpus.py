@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from media.contexts import windows
 from media.prosody_bins import FIELDS, edges_of, value_of
 from media.texts import TEXT_FIELDS, TextError, text_of
-from media.token_settings import TokenizerError, emotion_token
+from media.token_settings import TokenizerError, emotion_of
 from media.word_counts import WordCounts
 
 SAMPLE = 10_000  # texts that the report looks at
@@ -102,9 +102,9 @@ class Corpus:
             value = value_of(record, field)
             if value is not None:
                 self.values[name].append(value)
-        felt = record.get("emotion") or record.get("sentiment")
-        if isinstance(felt, dict) and isinstance(felt.get("label"), str):
-            self.emotions[emotion_token(felt["label"])] += 1
+        emotion = emotion_of(record)
+        if emotion is not None:
+            self.emotions[emotion] += 1
 
     def prosody_bins(self) -> dict[str, Any]:
         """Return {"PITCH": {"field": …, "edges": [7 numbers]}, …} of the prosody that any record has."""

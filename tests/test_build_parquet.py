@@ -27,10 +27,12 @@ from media.dataset import PROSODY, SPLITS, read_dataset
 from media.dataset import arrays_of as arrays_in
 from media.dataset_splits import joined
 from media.emotions import LABELS
+from media.frames import read_frames
 from media.moments import Moments
 from media.prosody import semitones
 from media.tokens import load_tokenizer
-from one_stage import write_records
+from one_stage import run_script, write_records
+from speech import SENTENCES, speak, write_wav
 
 JOBS = itertools.count(500)
 
@@ -544,6 +546,43 @@ def test_a_call_that_cannot_be_is_refused(corpus: tuple, tmp_path: Path) -> None
         assert said in build(corpus[0], tmp_path / "out", *words, status=2)
     twice = write_records(tmp_path / "m.json", [{"id": "a", "text": "x"}] * 2)
     assert "found the id 'a' of line 1 again" in build(twice, tmp_path / "out", status=2)
+
+
+# ---- the whole way
+
+
+def test_from_speech_to_rows(tmp_path: Path) -> None:
+    import extract_features
+    import tag_emotion
+
+    records = []
+    for number, (voice, text) in enumerate(itertools.product(("slt", "rms"), SENTENCES)):
+        path = tmp_path / f"{number}.wav"
+        samples = speak(text, voice)
+        write_wav(path, samples)
+        audio_s = len(samples) / 16_000
+        records.append({"audio_filepath": str(path), "text": text, "speaker": voice, "audio_s": audio_s})
+    manifest = write_records(tmp_path / "m.json", records)
+    output = ["--output", tmp_path / "features", "--workers", 1]
+    run_script(extract_features.main, manifest, "--features", "mel,mfcc,pitch,energy,rate", *output)
+    run_script(tag_emotion.main, manifest, "--backend", "lexicon")
+    said = build(manifest, tmp_path / "out")
+    assert "2 groups of speakers are fewer than 10" in said
+    dataset = read_dataset(str(tmp_path / "out"))
+    assert list(dataset.arrays) == ["mel", "mfcc", "f0_hz", "voicing", "energy_db"]
+    assert dataset.emotion_names == ["score", "positive", "neutral", "negative"]
+    made = {record["audio_filepath"]: record for record in map(json.loads, manifest.read_text().splitlines())}
+    rows = [row for split in SPLITS for row in table_of(tmp_path / "out", split).to_pylist()]
+    assert len(rows) == len(records)
+    for row in rows:
+        record = made[row["key"]]
+        for name, array in read_frames(record["features_filepath"], tuple(dataset.arrays)).items():
+            if name in dataset.arrays:
+                assert row[name] == array.tobytes()
+        assert row["prosody"][0] == pytest.approx(record["f0_median_hz"])
+        assert row["frames"] * dataset.hop_s == pytest.approx(record["audio_s"], abs=0.02)
+    assert 20 < dataset.statistics["f0_semitones"]["mean"][0] < 45  # 87 to 370 Hz
+    assert -120 < dataset.statistics["mel"]["mean"][10] < 0
 
 
 # ---- others read it

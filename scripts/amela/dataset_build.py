@@ -86,6 +86,7 @@ def collect(plan: Plan, max_error_rate: float) -> list[tuple[Record, Any]] | Non
     """Return all parts with what is in them, None while one is missing; write errors.jsonl, and remove what
     earlier plans left. TooManyError where more records failed than are allowed.
     """
+    plan.check_latest()
     built = [(part, plan.built(part)) for part in plan.parts]
     left = sum(found is None for _, found in built)
     if left:

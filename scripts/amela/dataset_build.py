@@ -103,7 +103,7 @@ def collect(plan: Plan, max_error_rate: float) -> list[tuple[Record, Any]] | Non
     if errors:
         with write_aside(path, "wb") as file:
             file.writelines(to_line(one) for one in sorted(errors, key=lambda one: int(one["line"])))
-        log(f"{len(errors):,} records failed and are left out: {path}")
+        log(f"{len(errors):,} records failed and are left out: {path} (--fresh tries them again)")
     else:
         discard(path)
     plan.tidy()

@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import build_parquet
-import media.dataset_builder  # noqa: F401 (loaded once: tasks are forks)
+import media.dataset_builder
 from amela.manifest import record_key, write_manifest
 from annotated import HOP_S, arrays_of, write_corpus, write_tokenizer
 from arrays import Task, do_harm, run_array
@@ -241,6 +241,23 @@ def test_fresh_begins_anew_once_a_job_and_leaves_no_part_of_before(corpus: tuple
     assert len(list((out / ".amela").glob("plan-*.json"))) == 2  # the second, once for three tasks
 
 
+def test_a_task_that_a_fresh_build_overtook_stops_and_leaves_the_data_set_alone(
+    corpus: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    whole = media.dataset_builder.Builder.write
+
+    def write_while_another_begins(*words: Any) -> Any:
+        found = whole(*words)
+        state = out / ".amela"
+        (state / "plan-000002.json").write_bytes((state / "plan-000001.json").read_bytes())
+        return found
+
+    monkeypatch.setattr(media.dataset_builder.Builder, "write", write_while_another_begins)
+    assert "another task began anew with --fresh" in build(corpus[0], out, status=2)
+    assert files_of(out) == {}
+
+
 def test_a_manifest_that_changed_is_refused_and_one_that_was_only_touched_is_not(tmp_path: Path) -> None:
     manifest, records, _ = write_corpus(tmp_path / "c", 30)
     out = tmp_path / "out"
@@ -371,9 +388,9 @@ def test_linked_records_have_one_label_and_others_another(pairs: list[tuple[int,
 
 
 def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path: Path) -> None:
-    records = segments(12, 40)
+    records = [*segments(8, 5), *segments(9, 400)[-400:]]  # the last one is longer than a part
     for record in records:
-        record["note"] = "x" * 3000  # fills the parts
+        record["note"] = "x" * 6000
     manifest = write_records(tmp_path / "m.json", records)
     tokenizer = write_tokenizer(tmp_path / "tokenizer", ["the words of"])
     contexts = []
@@ -381,6 +398,7 @@ def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path:
         out = tmp_path / f"out{megabytes}"
         build(manifest, out, "--tokenizer", tokenizer, "--part-mb", megabytes, "--ratios", "1", "0", "0")
         table = table_of(out, "train")
+        assert len(read_dataset(str(out)).splits["train"]["parts"]) == (3 if megabytes == 1 else 1)
         contexts.append(dict(zip(table["key"].to_pylist(), table["context_tokens"].to_pylist())))
     assert contexts[0] == contexts[1]
     engine = load_tokenizer(tokenizer)

@@ -398,7 +398,7 @@ def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path:
         out = tmp_path / f"out{megabytes}"
         build(manifest, out, "--tokenizer", tokenizer, "--part-mb", megabytes, "--ratios", "1", "0", "0")
         table = table_of(out, "train")
-        assert len(read_dataset(str(out)).splits["train"]["parts"]) == (3 if megabytes == 1 else 1)
+        assert (len(read_dataset(str(out)).splits["train"]["parts"]) > 2) == (megabytes == 1)
         contexts.append(dict(zip(table["key"].to_pylist(), table["context_tokens"].to_pylist())))
     assert contexts[0] == contexts[1]
     engine = load_tokenizer(tokenizer)

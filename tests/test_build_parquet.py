@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 import build_parquet
 import media.dataset_builder
+import train_tokenizer
 from amela.manifest import record_key, write_manifest
-from annotated import HOP_S, arrays_of, write_corpus, write_tokenizer
+from annotated import HOP_S, arrays_of, write_corpus
 from arrays import Task, do_harm, run_array
 from media.contexts import windows
 from media.dataset import PROSODY, SPLITS, read_dataset
@@ -45,6 +46,13 @@ def build(manifest: Path, out: Path, *words: object, status: int = 0) -> str:
     log.unlink()
     assert ended == status, said
     return said
+
+
+def train_on(manifest: Path) -> Path:
+    """Train a small tokenizer on a manifest, and return its folder."""
+    folder = manifest.parent / "tokenizer"
+    run_script(train_tokenizer.main, manifest, folder, "--vocab-size", 400)
+    return folder
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -75,7 +83,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict], 
 @pytest.fixture(scope="module")
 def built(corpus: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data set of the corpus, with tokens, in parts of 1 MB."""
-    tokenizer = write_tokenizer(corpus[0].parent / "tokenizer", [record["text"] for record in corpus[1]])
+    tokenizer = train_on(corpus[0])
     out = tmp_path_factory.mktemp("built") / "out"
     build(corpus[0], out, "--tokenizer", tokenizer, "--part-mb", 1)
     return out
@@ -392,7 +400,7 @@ def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path:
     for record in records:
         record["note"] = "x" * 6000
     manifest = write_records(tmp_path / "m.json", records)
-    tokenizer = write_tokenizer(tmp_path / "tokenizer", ["the words of"])
+    tokenizer = train_on(manifest)
     contexts = []
     for megabytes in (1, 64):
         out = tmp_path / f"out{megabytes}"
@@ -461,7 +469,7 @@ def test_records_without_features_text_or_emotion_are_rows_with_nulls_and_counte
     records = [json.loads(line) for line in manifest.read_text().splitlines()]
     records.append({"id": "a sentence", "text": "no audio at all", "speaker": "s00"})
     write_manifest(manifest, records)
-    tokenizer = write_tokenizer(tmp_path / "tokenizer", ["utterance of the corpus"])
+    tokenizer = train_on(manifest)
     said = build(manifest, tmp_path / "out", "--tokenizer", tokenizer)
     for lack in ("13 without features", "12 without text", "13 without emotion", "1 without audio"):
         assert lack in said

@@ -92,8 +92,8 @@ class Survey:
             if self._failed == PROBES:
                 raise SurveyError(f"{line + 1}: {error}; nor could those of {PROBES - 1} before") from error
 
-    def check(self) -> None:
-        """Raise SurveyError for kinds of records that do not go together."""
+    def check(self, all_arrays: bool) -> None:
+        """Raise SurveyError for records that do not go together, and where an array is not there at all."""
         first = self.first
         if MODEL in first and WORDS in first:
             raise SurveyError(
@@ -106,8 +106,14 @@ class Survey:
                 "wanted it on all records or on none"
             )
         if "features" in first and self.kind is None:
+            line = first["features"] + 1
+            raise SurveyError(f"{line}: its features cannot be read, nor those of any other record")
+        there = self.kind.arrays if self.kind else {}
+        lacking = [name for name in self._names if name not in there]
+        if all_arrays and lacking:
             raise SurveyError(
-                f"{first['features'] + 1}: its features cannot be read, nor those of any record"
+                f"{first.get('kind', 0) + 1}: found no {', '.join(lacking)} in its features; wanted what "
+                "--features says: extract_features.py makes them"
             )
 
     @property

@@ -207,6 +207,7 @@ def test_control_is_emotion_then_pitch_then_energy(tokenizer) -> None:
     assert tokenizer.control({"sentiment": {"label": "neutral"}}) == [tokenizer.ids["[EMO_NEUTRAL]"]]
     assert tokenizer.control({"emotion": {"label": "sehnsucht"}}) == []
     assert tokenizer.control({"emotion": None, "sentiment": None}) == []
+    assert tokenizer.control({"emotion": "joy"}) == [tokenizer.ids["[EMO_JOY]"]]
 
 
 def test_context_marks_each_sentence_by_its_side(tokenizer) -> None:
@@ -396,6 +397,12 @@ def test_other_names_of_the_special_tokens_keep_their_roles(manifest: Path, tmp_
     again = tmp_path / "made/tokenizer_config.json"
     run(manifest, tmp_path / "again", "--config", again)
     assert (tmp_path / "again/tokenizer.json").read_bytes() == (tmp_path / "made/tokenizer.json").read_bytes()
+
+
+def test_a_folder_that_held_another_tokenizer_is_said(manifest: Path, tmp_path: Path) -> None:
+    run(manifest, tmp_path, "--vocab-size", 330)
+    assert "was of another tokenizer" not in run(manifest, tmp_path, "--vocab-size", 330)
+    assert "was of another tokenizer" in run(manifest, tmp_path, "--vocab-size", 340)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from media.prosody_bins import bin_tokens
-from media.token_settings import NEXT, PREVIOUS, TokenizerError, emotion_token, roles
+from media.token_settings import NEXT, PREVIOUS, TokenizerError, emotion_of, roles
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 FORMAT = "amela-tokenizer-1"
@@ -68,10 +68,7 @@ class Tokenizer:
         order emotion, pitch, energy, rate; what the record has not, or the tokenizer no token for, is left
         out.
         """
-        felt = record.get("emotion") or record.get("sentiment") or {}
-        label = felt.get("label") if isinstance(felt, dict) else None
-        names = [emotion_token(label)] if isinstance(label, str) else []
-        names += bin_tokens(record, self.config["prosody_bins"])
+        names = [emotion_of(record), *bin_tokens(record, self.config["prosody_bins"])]
         return [self.ids[name] for name in names if name in self.ids]
 
     def context(self, previous: Sequence[str], following: Sequence[str]) -> list[int]:

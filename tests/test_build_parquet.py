@@ -414,6 +414,19 @@ def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path:
         assert contexts[0][record["id"]] == engine.context(previous, following)
 
 
+def test_context_never_comes_from_another_split(tmp_path: Path) -> None:
+    records = [{**record, "split": SPLITS[at % 3]} for at, record in enumerate(segments(1, 30))]
+    manifest = write_records(tmp_path / "m.json", records)
+    tokenizer = train_on(manifest)
+    build(manifest, tmp_path / "out", "--tokenizer", tokenizer)
+    engine, texts = load_tokenizer(tokenizer), {split: [] for split in SPLITS}
+    for record in records:
+        texts[record["split"]].append(record["text"])
+    for split in SPLITS:
+        contexts = table_of(tmp_path / "out", split)["context_tokens"].to_pylist()
+        assert contexts[4] == engine.context(texts[split][1:4], texts[split][5:8])
+
+
 # ---- bad input
 
 

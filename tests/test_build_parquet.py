@@ -591,6 +591,11 @@ def test_a_call_that_cannot_be_is_refused(corpus: tuple, tmp_path: Path) -> None
     bare = write_records(tmp_path / "bare.json", [{"id": "a", "text": "x"}])
     said = build(bare, tmp_path / "out", "--features", "mel", status=2)
     assert "bare.json:1: found no mel in its features" in said
+    lost = write_records(
+        tmp_path / "lost.json", [{"id": "a", "text": "x", "features_filepath": "/no/p.parquet#row=1"}]
+    )
+    said = build(lost, tmp_path / "out", status=2)
+    assert "lost.json:1: /no/p.parquet#row=1: [Errno 2] No such file" in said
     twice = write_records(tmp_path / "m.json", [{"id": "a", "text": "x"}] * 2)
     assert "found the id 'a' of line 1 again" in build(twice, tmp_path / "out", status=2)
 

@@ -35,7 +35,7 @@ class Survey:
         draw: 64 random bits of a value.
         """
         self._names, self._by, self._draw = names, None if by == "hash" else by, draw
-        self._failed = 0
+        self._failed, self._trouble = 0, ""  # features that could not be read, and why the first could not
         self.recordings, self.speakers, self.values = array("Q"), array("Q"), array("Q")
         self.durations, self.sizes, self.given = array("f"), array("I"), bytearray()
         self.kind: Kind | None = None
@@ -88,6 +88,7 @@ class Survey:
             self.kind = kind_of(read_frames(source, self._names), self._names)
             self.first["kind"] = line
         except FramesError as error:
+            self._trouble = self._trouble or str(error)
             self._failed += 1
             if self._failed == PROBES:
                 raise SurveyError(f"{line + 1}: {error}; nor could those of {PROBES - 1} before") from error
@@ -106,8 +107,7 @@ class Survey:
                 "wanted it on all records or on none"
             )
         if "features" in first and self.kind is None:
-            line = first["features"] + 1
-            raise SurveyError(f"{line}: its features cannot be read, nor those of any other record")
+            raise SurveyError(f"{first['features'] + 1}: {self._trouble}; nor can others be read")
         there = self.kind.arrays if self.kind else {}
         lacking = [name for name in self._names if name not in there]
         if all_arrays and lacking:

@@ -98,30 +98,39 @@ def main() -> int:
     sockets = tempfile.mkdtemp(prefix="amela-flight-")
     settings = Settings(args.data_dir, args.host, args.port, sockets, args.address_file, args.cache,
                         args.cache_gb, token, read_tls(args))  # fmt: skip
-    helpers = []
+    first, helpers = None, []
     try:
         first = Process(settings, 0, log)
         helpers = [Helper(settings, index) for index in range(1, args.processes)]
         places = [(first.port, first.socket), *(helper.where() for helper in helpers)]
-        write_address(args, places)
         with stop:
+            write_address(args, places)
             wait(stop, first, helpers, args.idle_s)
     except DatasetError as exc:
         raise CallError(str(exc)) from exc
     finally:
         remove_address(args.address_file)
-        for helper in helpers:
-            helper.close()
+        whole = close(first, helpers)
         shutil.rmtree(sockets, ignore_errors=True)
-    if stop.wants_requeue:
-        leave(stop, slurm.here(), first.served.counts["requests"] > 0, "request")
     stats = first.served.stats()
     log(
-        f"ended: {stats['streams']} streams, {stats['rows']} rows, {stats['bytes'] / 1e9:.2f} GB by process 0"
+        f"ended: {stats['streams']} streams, {stats['rows']} rows, {stats['bytes'] / 1e9:.3g} GB by process 0"
     )
-    if not first.close():
+    if stop.wants_requeue:
+        leave(stop, slurm.here(), stats["requests"] > 0, "request")
+    if not whole:
         os._exit(OK)  # a client that does not read must not keep the server
     return OK
+
+
+def close(first: Any, helpers: list[Any]) -> bool:
+    """End all processes; False where a stream of this one did not."""
+    for helper in helpers:
+        helper.stop()
+    whole = first is None or first.close()
+    for helper in helpers:
+        helper.join()
+    return whole
 
 
 def read_token(path: str | None) -> str | None:

@@ -1,5 +1,5 @@
-"""MB/s of reading a multimodal data set: zstd Parquet, JSON lines, a naive Flight server that opens Parquet at
-each request, and ours over a port and a Unix socket, with 1, 2 and 4 clients on the same machine.
+"""MB/s of reading a multimodal data set: zstd Parquet, JSON lines, a naive Flight server that opens Parquet
+at each request, and ours over a port and a Unix socket, with 1, 2 and 4 clients on the same machine.
 
 python benchmarks/flight.py
 
@@ -52,15 +52,12 @@ def arrow_batches(case: str, folder: str, source: str, epoch: int) -> Iterator[A
         pa.set_cpu_count(1)
         seed = None if "stored" in case else 1
         ticket = {"split": "train", "seed": seed, "epoch": epoch, "batch_size": ROWS}
-        yield from open_reader(source, log=lambda text: None).batches(ticket)
+        yield from open_reader(source).batches(ticket)
 
 
 def client(case: str, folder: str, source: str, seconds: float) -> None:
     """Read epochs for some seconds; print (bytes, begin, end, CPU seconds)."""
-    for batch in arrow_batches(
-        case, folder, source, 0
-    ):  # imports, connections and caches are not what is asked
-        break
+    next(arrow_batches(case, folder, source, 0))  # imports, connections and caches are not what is asked
     sys.stdin.readline()
     begin, cpu, got, epoch, rows = time.time(), time.process_time(), 0, 0, 0
     while time.time() - begin < seconds:
@@ -81,7 +78,7 @@ def naive_server() -> None:
     from pyarrow import flight, parquet
 
     class Server(flight.FlightServerBase):
-        def do_get(self, context: Any, ticket: Any) -> Any:
+        def do_get(self, _context: Any, ticket: Any) -> Any:
             file = parquet.ParquetFile(ticket.ticket.decode())
             return flight.GeneratorStream(file.schema_arrow, file.iter_batches(ROWS))
 
@@ -90,7 +87,7 @@ def naive_server() -> None:
     server.serve()
 
 
-def start_naive(folder: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+def start_naive() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """Return the naive server and where it is."""
     process = subprocess.Popen([sys.executable, __file__, "--server"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -137,8 +134,8 @@ def measure(case: str, folder: Path, source: str, clients: int, seconds: float, 
 def make(folder: Path, utterances: int) -> None:
     """Write the data set, and as many of its rows as make 20 MB as JSON lines."""
     import numpy as np
-    import toy_dataset
 
+    import toy_dataset
     from media.dataset_parts import write_part
 
     dataset = toy_dataset.toy_dataset(folder, {"train": 1, "valid": 8})
@@ -155,8 +152,10 @@ def make(folder: Path, utterances: int) -> None:
     told = {**dataset.content(), "splits": {**dataset.splits, "train": {"rows": utterances, "parts": parts}}}
     (folder / "dataset.json").write_text(json.dumps(told))
     with open(folder / "train.jsonl", "w", encoding="utf-8") as lines:
-        for row in rows[:JSON_ROWS]:
-            lines.write(json.dumps({name: row[name].tolist() for name in toy_dataset.ARRAYS}) + "\n")
+        lines.writelines(
+            json.dumps({name: row[name].tolist() for name in toy_dataset.ARRAYS}) + "\n"
+            for row in rows[:JSON_ROWS]
+        )
 
 
 def speech_row(index: int, random: Any) -> dict[str, Any]:
@@ -192,7 +191,7 @@ def main() -> None:
         make(folder, args.utterances)
         size = sum(path.stat().st_size for path in (folder / "train").glob("*.parquet"))
         print(f"{args.utterances} utterances of 2 to 10 s, {size / 1e6:.0f} MB as zstd Parquet")
-        servers = {"naive": start_naive(folder), "ours": start_ours(folder)}
+        servers = {"naive": start_naive(), "ours": start_ours(folder)}
         try:
             for clients in args.clients:
                 table(args, folder, servers, clients)

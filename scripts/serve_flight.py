@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         help="where trainers find the server (default: DATA_DIR/flight.json)",
     )
     add("--token-file", metavar="FILE",
-        help="what clients must show, made where there is no such file; $AMELA_FLIGHT_TOKEN goes first")  # fmt: skip
+        help="what clients must show, made where there is none; $AMELA_FLIGHT_TOKEN goes first")  # fmt: skip
     add("--tls-cert", metavar="FILE", help="certificate, PEM: encrypts; wants --tls-key")
     add("--tls-key", metavar="FILE", help="its key, PEM")
     add("--processes", type=positive, default=1, metavar="N", help="server processes, a port each")
@@ -83,12 +83,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Serve until a signal or until nobody asks; returns the exit status."""
+    stop = Stop().listen()
+    args = parse_args()
+
     from media.dataset import DatasetError
     from networks.flight_address import LOOPBACK, TOKEN
     from networks.flight_process import Helper, Process, Settings
 
-    stop = Stop().listen()
-    args = parse_args()
     token = os.environ.get(TOKEN) or read_token(args.token_file)
     if not token and args.host not in LOOPBACK:
         raise CallError(

@@ -1,4 +1,4 @@
-"""Readers of a multimodal data set: from its folder and from serve_flight.py, the same rows in the same order."""
+"""Readers of a multimodal data set: from its folder and from serve_flight.py the same rows, in one order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import flight
+from torch.utils.data._utils.worker import WorkerInfo
 
 from media import dataset_parts, parquet_part
 from media.dataset import DatasetError
 from media.dataset_reader import DirectReader
 from media.tickets import TicketError, read_ticket
-from networks import flight_process, sampler
+from networks import flight_dataset, flight_process, sampler
 from networks.flight_address import ServerError
 from networks.flight_dataset import ArrowFlightDataset, open_reader
 from networks.flight_reader import FlightReader
@@ -165,7 +168,7 @@ def test_all_ranks_together_see_each_row_once(folder, world):
     reader = from_folder(folder)
     whole = keys(reader.batches(EPOCH))
     ranks = [keys(reader.batches({**EPOCH, "rank": rank, "world": world})) for rank in range(world)]
-    assert [sorted(sum(parts, [])) for parts in zip(*ranks)] == [sorted(batch) for batch in whole]
+    assert [sorted(chain(*parts)) for parts in zip(*ranks)] == [sorted(batch) for batch in whole]
     assert len({key for batch in whole for key in batch}) == 60
 
 
@@ -180,7 +183,7 @@ def test_endpoints_are_tickets_and_together_the_whole(folder):
         ]:
             info = client.get_flight_info(descriptor)
             found = [client.do_get(endpoint.ticket).read_all() for endpoint in info.endpoints]
-            rows = sum(keys(from_folder(folder).batches(wanted)), [])
+            rows = [*chain(*keys(from_folder(folder).batches(wanted)))]
             assert pa.concat_tables(found)["key"].to_pylist() == rows
             assert info.total_records == 60
             assert info.schema.equals(found[0].schema)
@@ -261,6 +264,15 @@ def test_workers_of_a_loader_keep_order_and_place(folder):
 
 
 # what is refused
+
+
+def test_a_forked_worker_says_what_to_do_instead_of_hanging(folder, monkeypatch):
+    with serving(folder) as process:
+        dataset = ArrowFlightDataset(reader_of(process), EPOCH)
+        monkeypatch.setattr(flight_dataset, "get_worker_info", lambda: WorkerInfo(id=0, num_workers=1))
+        monkeypatch.setattr(flight_dataset, "current_process", ForkProcess)  # to fork here would harm gRPC
+        with pytest.raises(RuntimeError, match=r"was forked, and gRPC does not outlive that; wanted .*spawn"):
+            next(iter(dataset))
 
 
 def test_changed_data_are_refused(tmp_path):
@@ -359,7 +371,7 @@ def test_tls(folder):
     with serving(folder, tls=tuple((tls / name).read_bytes() for name in ("cert.pem", "key.pem"))) as process:
         at = f"grpc+tls://localhost:{process.port}"
         assert len(list(FlightReader(at, tls_root=str(tls / "cert.pem"), wait_s=5).batches(EPOCH))) == 8
-        with pytest.raises(ServerError, match="no server there for 0.5 s"):
+        with pytest.raises(ServerError, match=r"no server there for 0\.5 s"):
             FlightReader(at, wait_s=0.5)
 
 
@@ -369,7 +381,7 @@ def test_a_server_that_is_not_there_is_waited_for(folder, tmp_path):
         port = free.getsockname()[1]
     for source in (f"grpc://127.0.0.1:{port}", str(tmp_path / "flight.json")):
         begin = time.monotonic()
-        with pytest.raises(ServerError, match=r"no server there for 0.5 s .* start it"):
+        with pytest.raises(ServerError, match=r"no server there for 0\.5 s .* start it"):
             open_reader(source, wait_s=0.5)
         assert 0.5 <= time.monotonic() - begin < 5
     with pytest.raises(DatasetError, match="no such file; wanted a whole data set"):
@@ -384,7 +396,7 @@ def test_a_server_that_is_not_there_is_waited_for(folder, tmp_path):
     [
         (["--port", "PORT"], "Address already in use; wanted a free port"),
         (["--host", "0.0.0.0"], "wanted a token"),
-        (["--host", "no.such.host.invalid", "--token-file", "NEW"], "wanted a free port of this machine"),
+        (["--host", "no.such.host.invalid", "--token-file", "NEW"], "wanted a free port here"),
         (["--tls-cert", "x"], "wanted both --tls-cert and --tls-key"),
         (["--token-file", "OPEN"], "empty, or others may read it"),
         (["--cache-gb", "0"], "wanted more than 0"),
@@ -408,7 +420,7 @@ def test_bad_calls_end_with_a_sentence(folder, tmp_path, flags, complaint):
 
 def test_a_folder_without_data_is_no_data_set(tmp_path):
     process = call(tmp_path, "--port", "0")
-    assert "has a dataset.json; wanted what build_parquet.py makes" in process.communicate(timeout=60)[0]
+    assert "has a dataset.json; wanted what build_parquet" in process.communicate(timeout=60)[0]
     assert process.returncode == 2
 
 

@@ -92,7 +92,7 @@ def _check_port(host: str, port: int) -> None:
             probe.bind(where)
     except OSError as error:
         raise ServerError(
-            f"{host}:{port}: {error.strerror or error}; wanted a free port of this machine: --port 0 takes any"
+            f"{host}:{port}: {error.strerror or error}; wanted a free port here: --port 0 takes any"
         ) from error
 
 

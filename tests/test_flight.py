@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from itertools import chain
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import flight
-from torch.utils.data._utils.worker import WorkerInfo
 
 from media import dataset_parts, parquet_part
 from media.dataset import DatasetError
@@ -269,7 +269,7 @@ def test_workers_of_a_loader_keep_order_and_place(folder):
 def test_a_forked_worker_says_what_to_do_instead_of_hanging(folder, monkeypatch):
     with serving(folder) as process:
         dataset = ArrowFlightDataset(reader_of(process), EPOCH)
-        monkeypatch.setattr(flight_dataset, "get_worker_info", lambda: WorkerInfo(id=0, num_workers=1))
+        monkeypatch.setattr(flight_dataset, "get_worker_info", lambda: SimpleNamespace(id=0, num_workers=1))
         monkeypatch.setattr(flight_dataset, "current_process", ForkProcess)  # to fork here would harm gRPC
         with pytest.raises(RuntimeError, match=r"was forked, and gRPC does not outlive that; wanted .*spawn"):
             next(iter(dataset))

@@ -31,7 +31,7 @@ OPTIONS = [  # a lost node says nothing: ask whether it lives; servers refuse mo
 
 
 class Patience:
-    """Waits between attempts, `wait_s` seconds in all since the last one that came to something."""
+    """Waits between attempts, for `wait_s` seconds after the first of those that came to nothing."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
@@ -39,10 +39,11 @@ class Patience:
 
     def renew(self) -> None:
         """Begin to count anew: something came."""
-        self._until, self._pause_s = time.monotonic() + self._wait_s, FIRST_PAUSE_S
+        self._until, self._pause_s = float("inf"), FIRST_PAUSE_S
 
     def pause(self, source: str, why: Exception) -> None:
         """Wait a little longer than the last time; ServerError where the time is up."""
+        self._until = min(self._until, time.monotonic() + self._wait_s)
         left = self._until - time.monotonic()
         if left <= 0:
             raise ServerError(

@@ -171,8 +171,33 @@ def speech_row(index: int, random: Any) -> dict[str, Any]:
     return row
 
 
+def gathering(folder: Path) -> None:
+    """Print GB/s of putting shuffled batches together, in this process, by slices of rows and by `take`."""
+    import numpy as np
+    import pyarrow as pa
+
+    blocks = [batch for path in sorted((folder.parent / "cache").glob("*.arrow")) for batch in
+              pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_batches()]  # fmt: skip
+    table = pa.Table.from_batches(blocks)
+    ends = np.cumsum([len(block) for block in blocks])
+    rows = np.random.default_rng(0).permutation(len(table))[: 20 * ROWS].reshape(-1, ROWS)
+
+    def slices(batch: Any) -> Any:
+        at = np.searchsorted(ends, batch, side="right")
+        first = batch - (ends - [len(block) for block in blocks])[at]
+        return pa.concat_batches([blocks[index].slice(row, 1) for index, row in zip(at, first)])
+
+    found = []
+    for name, how in {"slices, concat_batches": slices, "Table.take": table.take}.items():
+        [how(batch) for batch in rows]
+        begin = time.perf_counter()
+        got = sum(how(batch).nbytes for batch in rows)
+        found.append([name, f"{got / 1e9 / (time.perf_counter() - begin):.2f}"])
+    print_table(f"shuffled batches of {ROWS} rows", ["way", "GB/s"], found)
+
+
 def main() -> None:
-    """Print a table a number of clients."""
+    """Print a table a number of clients, and one of the ways to put a batch together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--utterances", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=5.0, help="a measurement")
@@ -195,6 +220,7 @@ def main() -> None:
         try:
             for clients in args.clients:
                 table(args, folder, servers, clients)
+            gathering(folder)
         finally:
             for process, _ in servers.values():
                 process.terminate()

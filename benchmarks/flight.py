@@ -57,7 +57,10 @@ def arrow_batches(case: str, folder: str, source: str, epoch: int) -> Iterator[A
 
 def client(case: str, folder: str, source: str, seconds: float) -> None:
     """Read epochs for some seconds; print (bytes, begin, end, CPU seconds)."""
-    next(arrow_batches(case, folder, source, 0))  # imports, connections and caches are not what is asked
+    warm_up = arrow_batches(case, folder, source, 0)  # imports, connections and caches are not what is asked
+    for _ in warm_up if case != "jsonl" else ():
+        pass
+    print("ready", flush=True)
     sys.stdin.readline()
     begin, cpu, got, epoch, rows = time.time(), time.process_time(), 0, 0, 0
     while time.time() - begin < seconds:
@@ -70,7 +73,7 @@ def client(case: str, folder: str, source: str, seconds: float) -> None:
 
 def json_bytes(row: dict[str, Any]) -> int:
     """Return what the arrays of a row take in Arrow."""
-    return 2 * sum(len(row[name]) * len(row[name][0]) for name in ("mel", "mfcc")) + 10 * len(row["f0_hz"])
+    return 2 * sum(len(row[name]) * len(row[name][0]) for name in ("mel", "mfcc")) + 8 * len(row["f0_hz"])
 
 
 def naive_server() -> None:
@@ -118,10 +121,12 @@ def measure(case: str, folder: Path, source: str, clients: int, seconds: float, 
     command = [sys.executable, __file__, "--client", case, str(folder), source, str(seconds)]
     running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                for _ in range(clients)]  # fmt: skip
-    time.sleep(2.5 if clients < 3 else 5)
-    before = cpu_of(server)
     for process in running:
         assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+    before = cpu_of(server)
+    for process in running:
         process.stdin.write("\n")
         process.stdin.flush()
     told = [json.loads(process.communicate(timeout=600)[0]) for process in running]

@@ -109,7 +109,7 @@ class Source(NamedTuple):
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep what was freed, up to 128 MB: gRPC receives each batch into new memory, and to page that
+    """Let malloc keep what was freed, up to 128 MB: gRPC receives each batch into new memory, and to page it
     in is a quarter of a client's work. Does nothing where malloc is not glibc's.
     """
     with suppress(AttributeError, OSError):

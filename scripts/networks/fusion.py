@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from networks.fusion_batch import Batch
+from networks.fusion_batch import ARRAYS, BEFORE, Batch
 from networks.fusion_blocks import (
     Attention,
     Block,
@@ -31,7 +31,6 @@ from networks.fusion_blocks import (
 
 CONDITIONS = ("speaker", "prosody", "emotion")
 SUMMARIES = ("prosody", "emotion")
-BEFORE = -1.0  # the time of a condition
 
 
 class Output(NamedTuple):
@@ -58,14 +57,14 @@ class MultimodalModel(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         width, has, gives = config["hidden_dim"], config["modalities"], config["reconstruct"]
+        sizes = config["widths"]
         self.stride, self.width = config["audio_stride"], width
         self.causal, self.window = config["causal"], config["window_size"]
-        self.widths = {name: config["widths"][name] for name in has if name in config["arrays"]}
+        self.widths = {name: sizes[name] for name in has if name in ARRAYS}
         self.conditions = [name for name in CONDITIONS if name in has]
         self.queries = nn.ParameterDict({name: _vector(width) for name in SUMMARIES if name in gives})
         self.start = _vector(width)
         self.hidden = nn.ParameterDict({name: _vector(width) for name in (*self.widths, *self.conditions)})
-        sizes = {**config["widths"], "prosody": 2 * config["widths"]["prosody"]}  # with what is known
         self.read, self.write, self.text = nn.ModuleDict(), nn.ModuleDict(), None
         for name in has:
             if name == "text":
@@ -77,10 +76,12 @@ class MultimodalModel(nn.Module):
                 self.read[name] = nn.Embedding(config["num_speakers"] + 1, width)  # the last: not known
             else:
                 frames = self.stride if name in self.widths else 1
-                self.read[name] = nn.Linear(frames * sizes[name], width)
+                marks = sizes[name] if name == "prosody" else 0  # which of its values are known
+                self.read[name] = nn.Linear(frames * sizes[name] + marks, width)
         for name in gives:
             frames = self.stride if name in self.widths else 1
-            self.write[name] = nn.Linear(width, frames * {"text": config["vocab_size"], **config["widths"]}[name])
+            size = config["vocab_size"] if name == "text" else sizes[name]
+            self.write[name] = nn.Linear(width, frames * size)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config["num_layers"]))
         self.norm = nn.LayerNorm(width)
 

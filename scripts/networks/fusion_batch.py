@@ -20,7 +20,6 @@ MODALITIES = ("text", *ARRAYS, "prosody", "emotion", "speaker")
 OF_AUDIO = (*ARRAYS, "prosody")  # what --audio shuffles or zeroes
 CONTOUR = ("f0_hz", "voicing", "energy_db")
 BEFORE = -1.0  # the time of a condition
-SEMITONES = 12.0
 
 
 class RowError(ValueError):
@@ -59,6 +58,13 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         return Batch(*(_to(part, device) for part in self))
+
+    def hiding(self, names: Sequence[str]) -> Batch:
+        """Return the batch with the modalities of these names hidden, all of them, and nothing else."""
+        hide = {name: torch.full_like(mask, name in names) for name, mask in self.hide.items()}
+        if "text" in hide:
+            hide["text"] &= self.valid["text"]
+        return self._replace(hide=hide)
 
 
 def _to(part: Any, device: torch.device) -> Any:

@@ -54,12 +54,3 @@ def _spans(random: np.random.Generator, steps: int, rate: float) -> np.ndarray:
         hidden[at : at + length] = hides
         hides, at = not hides, at + length
     return hidden
-
-
-def hide_only(modalities: Sequence[str], steps: int, tokens: int, names: Sequence[str]) -> Hidden:
-    """Return masks as `draw` does, which hide the modalities of these names and nothing else."""
-    sizes = dict.fromkeys(modalities, steps) | {"text": tokens, "prosody": 1, "emotion": 1, "speaker": 1}
-    found = {name: np.full(sizes[name], name in names) for name in modalities}
-    if "text" in found:
-        found["text"][:1] = False
-    return found

@@ -33,7 +33,6 @@ class Rows:
     def __init__(self, statistics: dict[str, Any], config: dict[str, Any]) -> None:
         self.modalities, self.widths = config["modalities"], config["widths"]
         self.limit, self.vocab_size = config["max_seq_length"], config["vocab_size"]
-        self.uses_context = config["context"]
         self.cut = 0  # texts longer than the limit so far
         self.scales = {}
         for name in self.modalities:
@@ -87,10 +86,10 @@ class Rows:
         parts = CONTOUR if name == "contour" else (name,)
         found = []
         for part in parts:
-            array = row.get(part)
-            array = np.zeros((0, self.widths[name] // len(parts))) if array is None else array
-            array = array.reshape(len(array), -1).astype(np.float32)
             wanted = (frames, self.widths[name] // len(parts))
+            array = row.get(part)
+            array = np.zeros((0, wanted[1])) if array is None or not len(array) else array
+            array = (array[:, None] if array.ndim == 1 else array).astype(np.float32)
             if array.shape != wanted:
                 raise RowError(f"{row['key']}: found {part} of shape {array.shape}, wanted {wanted}")
             if np.isnan(array).any():
@@ -124,7 +123,7 @@ class Rows:
                 )
         self.cut += len(text) > self.limit
         text = text[: self.limit]
-        return text, context[: self.limit - len(text)] if self.uses_context else context[:0]
+        return text, context[: self.limit - len(text)]
 
 
 def shape_of(data: dict[str, Any], modalities: Sequence[str]) -> dict[str, int]:

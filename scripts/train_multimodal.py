@@ -207,7 +207,7 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
     from networks import running
     from networks.checkpoints import take_weights
     from networks.flight_dataset import open_reader
-    from networks.fusion import MultimodalModel
+    from networks.fusion import SHAPE, MultimodalModel
     from networks.fusion_batch import RowError
     from networks.fusion_task import CollapsedError, FusionTask
 
@@ -235,7 +235,7 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
     def build(config: dict[str, Any], data: dict[str, Any], group: Any, device: Any) -> FusionTask:
         model = MultimodalModel(config).to(device)
         if args.resume_from:
-            take_weights(model, args.resume_from)
+            take_weights(model, args.resume_from, config, SHAPE)
         return FusionTask(model, reader(), data, config, group, device, log)
 
     def gone(gained: bool) -> None:

@@ -31,6 +31,21 @@ from networks.fusion_blocks import (
 
 CONDITIONS = ("speaker", "prosody", "emotion")
 SUMMARIES = ("prosody", "emotion")
+SHAPE = (
+    "arch",
+    "fusion",
+    "hidden_dim",
+    "latent_dim",
+    "num_layers",
+    "transformer_layers",
+    "max_seq_length",
+    "num_speakers",
+    "audio_stride",
+    "modalities",
+    "reconstruct",
+    "widths",
+    "vocab_size",
+)
 
 
 class Output(NamedTuple):
@@ -165,3 +180,17 @@ def _block(config: dict[str, Any]) -> nn.Module:
     if config["fusion"] == "latent":
         return Block(MultimodalLatentAttention(width, config["latent_dim"], heads, dropout), width, dropout)
     return Block(Attention(width, heads, dropout), width, dropout)
+
+
+def load(path: str, device: str = "cpu") -> tuple[MultimodalModel, dict[str, Any]]:
+    """Return (model in evaluation mode, its config) of a checkpoint of train_multimodal.py; CheckpointError
+    where it is none.
+    """
+    from networks.checkpoints import CheckpointError, read
+
+    saved = read(path, device)
+    if saved.get("config", {}).get("arch") != "multimodal":
+        raise CheckpointError(f"{path}: found no fusion model; wanted a best.pt of train_multimodal.py")
+    model = MultimodalModel(saved["config"])
+    model.load_state_dict(saved["model"])
+    return model.to(device).eval(), saved["config"]

@@ -12,8 +12,9 @@ from torch import Tensor
 from media.emotions import labels_of
 from networks import fusion_loss, sampler
 from networks.distributed import Group
+from networks.flight_dataset import ArrowFlightDataset
 from networks.fusion import MultimodalModel
-from networks.fusion_batch import OF_AUDIO, Batch, Example, collate
+from networks.fusion_batch import Batch, Example, collate
 from networks.fusion_masks import draw
 from networks.fusion_rows import Rows, columns_of
 
@@ -92,8 +93,8 @@ class FusionTask:
         )
 
     def _open(self, split: str, asked: dict[str, Any]) -> Any:
-        columns = columns_of(self.config["modalities"])
-        return iter(self.reader.batches({"split": split, "columns": columns, **asked}))
+        ticket = {"split": split, "columns": columns_of(self.config["modalities"]), **asked}
+        return iter(ArrowFlightDataset(self.reader, ticket))
 
     def _collate(self, examples: list[Example], rows: np.ndarray, epoch: int) -> Batch:
         """Return examples as a batch; what is hidden of a row depends on seed, epoch and row alone."""

@@ -192,8 +192,8 @@ def accuracy_is(config: dict[str, Any]) -> str | None:
         return "share of the masked text tokens of the validation set that are given back right"
     if config["retrieves"]:
         return (
-            f"retrieval@1: share of validation utterances whose text alone makes the model expect their own "
-            f"audio rather than that of the others of {VALIDATION_ROWS}"
+            "retrieval@1: share of validation utterances to whose audio their own text alone makes the model "
+            f"expect the nearest, among the texts of {VALIDATION_ROWS}"
         )
     return None
 

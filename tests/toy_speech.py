@@ -1,8 +1,8 @@
 """Rows of a multimodal data set with something to learn: the audio says text and emotion, the text no
 emotion.
 
-Each token is heard, in its place, as a bump at its band of the mel spectrum; the emotion sets pitch and level,
-and so do, a little, the speakers. Text is drawn without regard to either.
+Each token is heard, in its place, as a bump at its band of the mel spectrum; the emotion sets pitch and
+level, and so do, a little, the speakers. Text is drawn without regard to either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ FRAMES = 8  # of a token
 VOCABULARY = 20
 
 
-def speech_row(index: int, speaker: int, seed: int = 0, vocab_size: int = VOCABULARY, audio: bool = True) -> dict[str, Any]:
+def speech_row(
+    index: int, speaker: int, seed: int = 0, vocab_size: int = VOCABULARY, audio: bool = True
+) -> dict[str, Any]:
     """Return a row of 3 to 10 tokens; without audio its arrays are None."""
     random = np.random.default_rng([seed, index, 7])
     row = toy_row(index, speaker, seed, vocab_size, audio)

@@ -109,8 +109,8 @@ def _ratio(over: float, under: float) -> float | None:
 
 
 def retrieved(output: Output, batch: Batch) -> Tensor:
-    """Return [utterances found, utterances] of a batch of which only text was shown: for each audio, is it its
-    own text that made the model expect the nearest to it?
+    """Return [utterances found, utterances] of a batch of which only text was shown: for each audio, is it
+    its own text that made the model expect the nearest to it?
 
     Pooled over time: the mean frame of each array, and prosody; mean squared distance over what is there. To
     look for the text and not for the audio keeps what no text can tell, as the level, out of the comparison.

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 SPAN_STEPS = 5  # mean length of a hidden span of audio, in steps
-TWINS = {"mfcc": "mel"}  # nearly a function of each other: hidden together, else one would give the other away
+TWINS = {
+    "mfcc": "mel"
+}  # nearly a function of each other: hidden together, else one would give the other away
 
 Hidden = dict[str, np.ndarray]
 

@@ -183,8 +183,8 @@ class FusionTask:
         if rows >= LEAST_ROWS and spread is not None and not spread >= COLLAPSED:
             raise CollapsedError(
                 f"the model has collapsed: over {rows:.0f} utterances of the validation set the variance of "
-                f"the embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it says the "
-                "same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run (--seed)"
+                f"the embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it "
+                "says the same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run (--seed)"
             )
         return found
 

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
+import torch
 import training_runs as runs
 
+import train_multimodal
+from amela.errors import BAD_CALL, CallError
+from amela.signals import Stop
 from toy_dataset import toy_dataset
 from toy_speech import VOCABULARY, speech_row
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-SMALL = [
-    "--hidden-dim",
-    "32",
-    "--latent-dim",
-    "16",
-    "--num-heads",
-    "4",
-    "--num-layers",
-    "1",
-    "--transformer-layers",
-    "1",
-    "--max-seq-length",
-    "32",
-    "--learning-rate",
-    "0.003",
-    "--log-steps",
-    "1",
-    "--save-steps",
-    "3",
-    "--device",
-    "cpu",
-]
+WORDS = (
+    "--hidden-dim 32 --latent-dim 16 --num-heads 4 --num-layers 1 --transformer-layers 1 --max-seq-length 32",
+    "--learning-rate 0.003 --log-steps 1 --save-steps 3 --device cpu",
+)
+SMALL = " ".join(WORDS).split()
 
 
 def write_data(folder: Path, train: int, valid: int = 10) -> Path:
@@ -51,12 +40,17 @@ def command(*flags: object) -> list[str]:
 
 
 def train(folder: Path, *flags: object, ok: int = 0) -> str:
-    """Train to the end in a folder; it must end with the status `ok`. Return what it said."""
-    done = subprocess.run(
-        command(*flags), cwd=folder, env=runs.environment(), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == ok, f"{done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
+    """Train to the end in a folder, within this process; it must end with the status `ok`. Return what went
+    wrong.
+    """
+    torch.set_num_threads(1)  # as in processes of their own
+    with contextlib.chdir(folder), mock.patch.object(sys, "argv", command(*flags)[1:]):
+        try:
+            status, said = train_multimodal.train(train_multimodal.parse_args(), Stop()), ""
+        except CallError as error:
+            status, said = BAD_CALL, str(error)
+    assert status == ok, said
+    return said
 
 
 def stop_at(folder: Path, step: int, number: int, *flags: object) -> int:

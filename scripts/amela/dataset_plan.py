@@ -23,6 +23,7 @@ from amela.log import log
 from amela.manifest import Record, open_manifest, parse_record, read_lines
 
 STATE, PLANS = ".amela", "plan-[0-9]*.json"
+SPLITS = ("train", "valid", "test")
 BLOCK = 2**20
 
 
@@ -100,12 +101,13 @@ class Plan(NamedTuple):
             if folder != self.path.with_suffix(""):
                 shutil.rmtree(folder, ignore_errors=True)  # another task may be at it too
         ours = {(part["split"], f"part-{part['number']:05d}.parquet") for part in self.parts}
-        for path in self.out.glob("*/part-*.parquet"):
-            if (path.parent.name, path.name) not in ours:
-                discard(path)
-        for path in self.out.glob("*/.part-*.tmp"):
-            if is_left_over(path):
-                discard(path)
+        for split in SPLITS:  # nothing else: a careless OUT may hold parts of features too
+            for path in (self.out / split).glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"):
+                if (split, path.name) not in ours:
+                    discard(path)
+            for path in (self.out / split).glob(".part-*.tmp"):
+                if is_left_over(path):
+                    discard(path)
 
 
 def _latest(out: StrPath) -> Path | None:

@@ -145,6 +145,7 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
     "generate": "--temperature 1 --top-k none --samples 1 --max-length 30 --device cpu",
     "synthesize": VOICE,
     "tag_emotion": "--backend lexicon",
+    "serve_flight": "--port 0 --idle-s 1",
     "embed_pairs": "--model tests/data/golden/bn.pt --layer 2 --device cpu",
 }
 

@@ -119,7 +119,7 @@ def _add_task(flags: Parser) -> None:
         help=f"what the model reads, of {','.join(MODALITIES)} (default: what the data set has; mfcc only "
         "where it has no mel)")  # fmt: skip
     add("--reconstruct", type=modalities, metavar="A,B",
-        help="what it gives back, which makes the loss (default: all that it reads but the speaker)")  # fmt: skip
+        help="what it gives back, for the loss (default: all that it reads but the speaker)")  # fmt: skip
     add("--text-loss", choices=["ce", "none"], default="ce", help="cross-entropy of tokens, or none")
     add("--mask-rate", type=ratio, default=0.3, help="chance of a modality, a token, a step to be hidden")
     add("--audio", choices=["real", "shuffled", "zero"], default="real",

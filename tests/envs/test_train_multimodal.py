@@ -20,7 +20,7 @@ import pytest
 import torch
 import training_runs as runs
 
-from annotated import write_corpus, write_tokenizer
+from annotated import write_corpus
 from media.emotions import LABELS
 from media.frames import read_frames
 from networks.fusion import load
@@ -227,8 +227,8 @@ def test_other_data_and_an_empty_split_are_refused(corpus: Path, tmp_path: Path)
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a manifest, its tokenizer and data set, and a run on them."""
     folder = tmp_path_factory.mktemp("annotated")
-    _, records, _ = write_corpus(folder / "corpus", 40, change=lacking)
-    write_tokenizer(folder / "tokenizer", [record["text"] for record in records])
+    write_corpus(folder / "corpus", 40, change=lacking)
+    script("train_tokenizer.py", folder, "corpus/corpus.json", "tokenizer", "--vocab-size", 400)
     script("build_parquet.py", folder, "corpus/corpus.json", "data", "--tokenizer", "tokenizer")
     multimodal.train(folder, "data", "--tokenizer", "tokenizer", "--num-epochs", 1)
     return folder
@@ -282,7 +282,7 @@ def test_the_emotion_said_of_a_record_is_not_what_it_was_told(annotated: Path) -
 
 
 def test_another_tokenizer_is_refused(annotated: Path) -> None:
-    write_tokenizer(annotated / "another", ["something else altogether"])
+    script("train_tokenizer.py", annotated, "corpus/corpus.json", "another", "--vocab-size", 380)
     said = multimodal.train(annotated, "data", "--tokenizer", "another", "--checkpoints", "other", ok=2)
     assert "another: found a tokenizer of hash" in said
     flags = ("--model", runs.run_of(annotated), "--device", "cpu", "--tokenizer", "another")

@@ -26,6 +26,8 @@ class Options:
     beta2: float
     clip: float  # 0: none
     precision: str
+    warmup_ratio: float = 0.0  # of all steps, where warmup_steps is 0
+    checkpoint_epochs: int = 0  # 0: none is kept
 
 
 @dataclass
@@ -38,6 +40,7 @@ class State:
     tokens: int = 0
     best_loss: float = math.inf
     best_step: int = 0
+    best_figures: dict[str, Any] = field(default_factory=dict)  # of that validation
     evaluated_step: int = -1
     without_gain: int = 0
     plateau: float = 1.0
@@ -47,4 +50,4 @@ class State:
 
 def options(settings: dict[str, Any]) -> Options:
     """Return the options among the settings of a run."""
-    return Options(**{field.name: settings[field.name] for field in fields(Options)})
+    return Options(**{one.name: settings[one.name] for one in fields(Options) if one.name in settings})

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from networks.gated_attention import GatedCrossAttention, Keys
 
 FUSIONS = ("cross", "prefix")
+WORDS = 1000  # whose embeddings are measured
 LONGEST = 10_000.0  # wavelength of the slowest position, in 2 pi positions (Vaswani et al. 2017)
 
 
@@ -35,14 +36,13 @@ class Heard(NamedTuple):
 class AudioProjector(nn.Module):
     """Frames (rows, frames, width) → positions (rows, ceil(frames / stride), hidden width)."""
 
-    def __init__(self, width: int, hidden: int, stride: int, scale: float) -> None:
+    def __init__(self, width: int, hidden: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
         self.project = nn.Linear(width * stride, hidden)
         self.norm = nn.LayerNorm(hidden)
-        nn.init.constant_(self.norm.weight, scale)
 
     def forward(self, frames: Tensor, counts: Sequence[int]) -> tuple[Tensor, list[int]]:
         """Return the positions and how many of each row are no padding. What lies behind a row's own frames
@@ -65,11 +65,14 @@ class MultimodalGPT2(nn.Module):
         super().__init__()
         self.lm, self.fusion = lm, fusion
         lm.requires_grad_(not freeze_lm)
-        hidden, scale = lm.config.get_text_config().hidden_size, 1.0
+        hidden = lm.config.get_text_config().hidden_size
         if fusion == "prefix":  # as wide and as loud as words are
-            words = lm.get_input_embeddings()(torch.arange(min(1000, lm.get_input_embeddings().num_embeddings)))
-            hidden, scale = words.shape[1], float(words.detach().std())
-        self.projector = AudioProjector(width, hidden, stride, scale)
+            embedding = lm.get_input_embeddings()
+            words = embedding(torch.arange(min(WORDS, embedding.num_embeddings))).detach()
+            hidden = words.shape[1]
+        self.projector = AudioProjector(width, hidden, stride)
+        if fusion == "prefix":
+            self.projector.norm.weight.data.fill_(words.std())
         chosen = decoder_layers(lm)[::cross_every] if fusion == "cross" else []
         self.cross = nn.ModuleList(GatedCrossAttention(hidden) for _ in chosen)
         for number, layer in enumerate(chosen):

@@ -5,10 +5,10 @@ text.
     python scripts/train_audio_gpt2.py metadata/corpus.json --audio-from mel --base-model gpt2
     sbatch slurm/audio_gpt2.slurm metadata/corpus.json --base-model /models/Llama-3.2-1B --freeze-lm
 
-SOURCE is a file {stem: tensor} of embed_pairs.py, with its folder of transcripts or the manifest beside it, or
-a manifest whose records have a text and `embedding_filepath` (or mel spectra, `features_filepath`). The run's
-folder, checkpoints/audio_gpt2_<LM>_<fusion>_<audio>/<dataset>_s<seed>/, holds config.json, files.json (which
-pair is in which part), lm/ (config and tokenizer), metrics.jsonl, curves.png, best.pt, last.pt and
+SOURCE is a file {stem: tensor} of embed_pairs.py, with its folder of transcripts or the manifest beside it,
+or a manifest whose records have a text and `embedding_filepath` (or mel spectra, `features_filepath`). The
+run's folder, checkpoints/audio_gpt2_<LM>_<fusion>_<audio>/<dataset>_s<seed>/, holds config.json, files.json
+(which pair is in which part), lm/ (config and tokenizer), metrics.jsonl, curves.png, best.pt, last.pt and
 checkpoint_epoch_N.pth of every epoch. The same command goes on where a run stopped. Without --precision a GPU
 computes in bf16, an older one in fp16, a CPU in fp32. --plan says what a step takes and trains nothing.
 """
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     _add_data(flags)
     add_training(flags)
     flags.add_argument("--warmup-ratio", type=ratio, default=0.1,
-                       help="share of all steps of linear rise, where there are no --warmup-steps")  # fmt: skip
+                       help="share of all steps that rise, where there are no --warmup-steps")  # fmt: skip
     flags.set_defaults(batch_size=1, grad_accum_steps=16, learning_rate=5e-5, num_epochs=3, schedule="linear",
                        weight_decay=0.01, beta2=0.999, early_stopping=0, checkpoint_epochs=1, log_steps=10,
                        precision=None)  # fmt: skip
@@ -71,8 +71,7 @@ def _add_model(flags: Parser) -> None:
     add("--stride", type=positive, default=4, metavar="N", help="frames of audio joined to one position")
     add("--freeze-lm", action="store_true", help="train the new weights only")
     add_speed("--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=True,
-              help="compute activations again in the backward pass: a third more time, 2 GB less for gpt2-medium",
-              )  # fmt: skip
+              help="compute activations again in the backward pass: more time, less memory")  # fmt: skip
 
 
 def _add_data(flags: Parser) -> None:
@@ -94,7 +93,9 @@ def resolve(args: argparse.Namespace) -> None:
     from media import hub
 
     if args.source.endswith(".pt") and args.audio_from != EMBEDDING:
-        raise CallError(f"{args.source}: holds embeddings; wanted a manifest for --audio-from {args.audio_from}")
+        raise CallError(
+            f"{args.source}: holds embeddings; wanted a manifest for --audio-from {args.audio_from}"
+        )
     if not os.path.exists(args.source):
         raise CallError(f"{args.source}: no such file; wanted a manifest, or a .pt of embed_pairs.py")
     hub.pin(args, CallError)
@@ -132,7 +133,9 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
 
     def prepare() -> tuple[dict[str, Any], list[Record]]:
         pairs = _pairs(args, run.path)
-        made_with = audio_text_files.made_with([pair["audio"] for pair in pairs], args.source, args.audio_from)
+        made_with = audio_text_files.made_with(
+            [pair["audio"] for pair in pairs], args.source, args.audio_from
+        )
         width = audio_text_run.pack(pairs, args.audio_from, cache, write_aside).values.shape[1]
         language_model.save_shape(base, str(run.path / "lm"))
         counts = {split: sum(pair["split"] == split for pair in pairs) for split in ("train", "valid")}

@@ -16,7 +16,10 @@ from amela.pairs import read_transcripts
 from amela.training_files import FILES, freeze_split, group_by, some
 
 EMBEDDING, MEL = "embedding", "mel"
-FIELDS = {EMBEDDING: ("embedding_filepath", "embed_audio.py"), MEL: ("features_filepath", "extract_features.py")}
+FIELDS = {
+    EMBEDDING: ("embedding_filepath", "embed_audio.py"),
+    MEL: ("features_filepath", "extract_features.py"),
+}
 MADE_WITH = {  # what an encoder is asked for again when a new recording comes
     EMBEDDING: ("model", "revision", "layer", "pool", "chunk_s", "dtype"),
     MEL: ("sample_rate", "hop_ms", "n_fft", "n_mels"),
@@ -48,7 +51,8 @@ def choose_pairs(
         found, lacking = _of_manifest(source, settings["audio_from"], text_of)
     if lacking and (not settings["skip_missing"] or not found):
         raise CallError(
-            f"{source}: {'; '.join(lacking)}; wanted both sides of each pair, or --skip-missing to leave these out"
+            f"{source}: {'; '.join(lacking)}; wanted both sides of each pair, or --skip-missing to leave these "
+            "out"
         )
     for what in lacking:
         log(f"left out: {what}")
@@ -132,7 +136,8 @@ def made_with(sources: list[str], source: str, audio_from: str) -> dict[str, Any
         (one, first), (other, second) = list(known.values())[:2]
         names = [name for name in first if first[name] != second[name]]
         raise CallError(
-            f"{printable(one)} and {printable(other)} differ in {', '.join(names)}; wanted audio made by one encoder"
+            f"{printable(one)} and {printable(other)} differ in {', '.join(names)}; wanted audio made by one "
+            "encoder"
         )
     if not known:
         log(f"warning: no {SETTINGS_FILE} beside the audio, so nobody knows what made it")
@@ -142,7 +147,11 @@ def made_with(sources: list[str], source: str, audio_from: str) -> dict[str, Any
 def _of_pairs(path: str) -> dict[str, Any]:
     """Return what embed_pairs.py noted in the manifest beside its file, {} where there is none."""
     beside = path.removesuffix(".pt") + ".json"
-    noted = {str(one.get("embedding_model")) for _, one in read_records(beside)} if os.path.exists(beside) else set()
+    noted = (
+        {str(one.get("embedding_model")) for _, one in read_records(beside)}
+        if os.path.exists(beside)
+        else set()
+    )
     found = PAIRS.fullmatch(next(iter(noted))) if len(noted) == 1 else None
     if found is None:
         log(f"warning: {beside} does not say what made {path}, so nobody knows")

@@ -72,9 +72,7 @@ def freeze_split(
 ) -> list[Record]:
     """Return the files with `split`, those of a group on one side; written to files.json in the folder."""
     valid = _held_out(groups, settings["train_ratio"], settings["seed"], manifest)
-    files = [
-        {**file, "split": "valid" if group in valid else "train"} for file, group in zip(files, groups)
-    ]
+    files = [{**file, "split": "valid" if group in valid else "train"} for file, group in zip(files, groups)]
     write_manifest(folder / FILES, files)
     return files
 

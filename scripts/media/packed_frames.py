@@ -30,8 +30,8 @@ def pack(
 ) -> Packed:
     """Return the frames of all sources; `read(source)` gives those of one, (frames, width) or (width,).
 
-    The files in the folder `cache` are made once for these sources (by name, size and time) and found again by
-    the next run. FramesError names what cannot be read, has no frame, no finite numbers, or another width.
+    The files in the folder `cache` are made once for these sources (by name, size and time) and found again
+    by the next run. FramesError names what cannot be read, has no frame, no finite numbers, or another width.
     """
     import numpy as np
 

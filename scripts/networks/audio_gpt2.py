@@ -1,4 +1,4 @@
-"""A language model that listens: any causal LM of transformers, given audio by cross-attention or as a prefix.
+"""A language model that listens: any causal LM of transformers, given audio by cross-attention or as prefix.
 
 Frames of audio are normalised, stacked `stride` at a time and projected to the LM's width. With `cross` some
 of its layers look at all of them before they do their own work (gated_attention.py); with `prefix` they stand

@@ -1,4 +1,4 @@
-"""Pairs of audio and text for a model that listens: what is said, as tokens, beside the frames that say it."""
+"""Pairs of audio and text for a model that listens: what is said, as tokens, and the frames that say it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,14 @@ class MultimodalDataset:
     zero (one frame of zeros, so that not even its length tells).
     """
 
-    def __init__(self, texts: Sequence[np.ndarray], packed: Packed, numbers: Sequence[int], audio: str = "real",
-                 seed: int = 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        texts: Sequence[np.ndarray],
+        packed: Packed,
+        numbers: Sequence[int],
+        audio: str = "real",
+        seed: int = 0,
+    ) -> None:
         self.texts, self.packed = texts, packed
         self.audio, self.heard = audio, np.array(numbers, np.int64)
         if audio == "shuffled":

@@ -109,6 +109,6 @@ def _check_positions(
         heard = -(-int((packed.ends[1:] - packed.ends[:-1]).max()) // config["stride"])
     if most is not None and words + heard > most:
         raise AudioTextError(
-            f"the longest text has {words} tokens and {heard} positions of audio stand before it; the language "
-            f"model has {most}: lower --max-length, raise --stride, or cut recordings by chunk_audio.py"
+            f"the longest text has {words} tokens and {heard} positions of audio stand before it; the LM has "
+            f"{most}: lower --max-length, raise --stride, or cut recordings by chunk_audio.py"
         )

@@ -35,7 +35,9 @@ def _tensors(path: str) -> dict[str, torch.Tensor]:
         raise FramesError(f"{path}: {error.strerror or error}; wanted a file of embed_pairs.py") from error
     except Exception as error:  # a cut file raises whatever its bytes lead to
         what = " ".join(str(error).split())[:200]
-        raise FramesError(f"{path}: damaged, or no tensors: {what}; wanted a file of embed_pairs.py") from error
+        raise FramesError(
+            f"{path}: damaged, or no tensors: {what}; wanted a file of embed_pairs.py"
+        ) from error
     if not isinstance(found, dict) or not all(isinstance(one, torch.Tensor) for one in found.values()):
         raise FramesError(f"{path}: found {type(found).__name__}, wanted {{stem: tensor}} of embed_pairs.py")
     return {str(stem): tensor for stem, tensor in found.items()}

@@ -47,7 +47,7 @@ class Live(TorchDispatchMode):
         return found
 
     def _add(self, storage: Any) -> None:
-        key = storage._cdata
+        key = id(storage)
         if key not in self.sizes:
             self.sizes[key] = storage.nbytes()
             self.now += self.sizes[key]

@@ -8,7 +8,6 @@ its scores are the mean over the windows, weighted by their tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import distributed
 
 from amela.files import write_aside
 from networks import run_state
@@ -148,3 +150,47 @@ def test_a_run_that_was_stopped_anywhere_ends_with_the_same_bits(tmp_path: Path)
         trainer(folder, task).run()
         assert (folder / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
         assert all(map(torch.equal, task.model.state_dict().values(), whole.model.state_dict().values()))
+
+
+def test_the_best_is_that_of_the_highest_figure_and_of_two_equal_ones_the_lower_loss(tmp_path: Path) -> None:
+    task = Lines()
+    run = trainer(tmp_path, task, best_by="accuracy")
+    heard = iter([(3.0, 0.5), (9.0, 0.75), (8.0, 0.75), (1.0, 0.25)])
+    task.validate = lambda: {
+        "loss": torch.tensor([(now := next(heard))[0], 1.0]),
+        "right": torch.tensor([now[1], 1.0]),
+    }
+    result = run.result(run.run())
+    assert (result["best_loss"], result["accuracy"], result["best_step"]) == (8.0, 0.75, 9)
+
+
+def test_evaluations_by_steps_and_at_the_end_of_each_epoch(tmp_path: Path) -> None:
+    trainer(tmp_path, Lines(), eval_steps=2, eval_epochs=True).run()
+    assert [line["step"] for line in metrics(tmp_path) if "valid_loss" in line] == [2, 3, 4, 6, 8, 9, 10, 12]
+
+
+def alone_or_idle(rank: int, folder: str, port: int) -> None:
+    """One of two processes of a run, of which only the first has a share of each step."""
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    task = Lines()
+    if rank:
+        task.load = lambda *_: Step([], cells=0, filled=0)
+    options = run_state.options(OPTIONS)
+    Trainer(task, options, {}, folder, Group(rank, 2, rank), torch.device("cpu"), write_aside, lambda: False,
+            lambda _: None, lambda _: None).run()  # fmt: skip
+    distributed.destroy_process_group()
+
+
+def test_a_process_without_a_share_of_a_batch_waits_for_the_others(tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    (tmp_path / "one").mkdir()
+    torch.multiprocessing.spawn(alone_or_idle, (str(tmp_path / "both"), free_port()), nprocs=2)
+    trainer(tmp_path / "one", Lines()).run()
+    found, wanted = metrics(tmp_path / "both"), metrics(tmp_path / "one")
+    assert [line.get("loss") for line in found] == pytest.approx([line.get("loss") for line in wanted])
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

@@ -9,7 +9,8 @@ What is trained is a task, any object that has
     load(epoch, step)  the part of this process of a step: an object with `batches`, `count` (of all
                        processes: what the loss is divided by), `cells` and `filled` (of this process: what
                        is computed, with padding and without)
-    loss(batch)        {"loss": a sum over the batch, …}: what is minimised, and other sums to be logged
+    loss(batch)        {"loss": a sum over the batch, …}: what is minimised, and other sums to be logged, the
+                       same names for each batch
     validate()         {"loss": [sum of losses, count], …} of this process's part of the validation set,
                        float64 tensors, which are added up over the processes
     figures(sums)      {name: figure of the validation} of these sums, lists by then, logged as valid_NAME
@@ -33,8 +34,8 @@ from networks import checkpoints, schedules
 from networks.distributed import Group
 from networks.metrics import Metrics
 from networks.optimizer import adamw
-from networks.run_state import Options, State
-from networks.window import Window
+from networks.run_state import Options, State, improves
+from networks.window import Window, means
 
 PLATEAU_FACTOR = 0.5  # of the learning rate, after half as many evaluations without gain as end the run
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,6 +77,7 @@ class Trainer:
         self._resume()
         self.metrics = Metrics(folder, self.state.metrics_bytes, also) if self.is_first else None
         self.window, self.stop = Window(self.state), False
+        self.names: list[str] | None = None  # of the sums of a step
 
     def _resume(self) -> None:
         """Take up the last checkpoint of the folder where there is one."""
@@ -97,7 +99,7 @@ class Trainer:
                 self._step(step)
                 if state.step % self.options.log_steps == 0:
                     self._write_line()
-                if self._is_due(self.options.eval_steps, state.step_in_epoch == task.steps_in(state.epoch)):
+                if self._is_evaluated():
                     self._evaluate()
                     self.save()
                 elif state.step % self.options.save_steps == 0:
@@ -151,8 +153,11 @@ class Trainer:
         )
         return f"{options.num_epochs} epochs" if last_done and not options.max_steps else ""
 
-    def _is_due(self, every: int, at_end: bool) -> bool:
-        return self.state.step % every == 0 if every else at_end
+    def _is_evaluated(self) -> bool:
+        state, options = self.state, self.options
+        at_end = state.step_in_epoch == self.task.steps_in(state.epoch)
+        due = options.eval_steps and state.step % options.eval_steps == 0
+        return bool(due or (at_end and (options.eval_epochs or not options.eval_steps)))
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         """Yield the steps of the epoch that are left; the next one is loaded while this one is computed."""
@@ -185,6 +190,9 @@ class Trainer:
             self.scaler.scale(losses["loss"] / step.count).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float()
+        if self.names is None:  # a process may have no share of a batch
+            self.names = self.group.union(list(sums))
+        sums = {name: sums.get(name, torch.zeros((), device=self.device)) for name in self.names}
         for name in ("cells", "filled"):
             sums[name] = torch.tensor(float(getattr(step, name)), device=self.device)
         self.stop = self.group.add_up(self.parameters, sums, self.should_stop())
@@ -228,19 +236,13 @@ class Trainer:
         self.window.clear()
         if self.metrics is None or not sums:
             return
-        tokens, steps = sums["tokens"], sums["steps"]
-        counted = ("cells", "filled", "tokens", "steps", "grad_norm")
-        parts = {name: value / tokens for name, value in sums.items() if name not in counted}
-        self.metrics.write(
-            step=state.step, epoch=state.epoch + 1, tokens=state.tokens, **parts,
-            lr=max(part["lr"] for part in self.optimizer.param_groups),
-            padding=1 - sums["filled"] / sums["cells"],
-            grad_norm=sums["grad_norm"] / steps if math.isfinite(sums["grad_norm"]) else None,
-        )  # fmt: skip
+        rate = max(part["lr"] for part in self.optimizer.param_groups)
+        line = means(sums, rate)
+        self.metrics.write(step=state.step, epoch=state.epoch + 1, tokens=state.tokens, **line)
         peak = torch.cuda.max_memory_allocated(self.device) >> 20 if self.device.type == "cuda" else None
         speed = self.window.speed(state.tokens)
         self.metrics.write_speed(step=state.step, **speed, gpu_mb=peak)
-        said = f"loss {parts['loss']:.4f}, {speed['tokens_per_s']:,.0f} {self.task.counted}/s"
+        said = f"loss {line['loss']:.4f}, {speed['tokens_per_s']:,.0f} {self.task.counted}/s"
         self.log(f"step {state.step}, epoch {state.epoch + 1}: {said}")
 
     def _evaluate(self) -> None:
@@ -254,7 +256,7 @@ class Trainer:
         if not math.isfinite(loss):
             self._diverged("validation loss", loss)
         figures = self.task.figures(sums)
-        improved = loss < state.best_loss
+        improved = improves(state, options, loss, figures)
         state.without_gain = 0 if improved else state.without_gain + 1
         if improved:
             state.best_loss, state.best_step, state.best_figures = loss, state.step, figures

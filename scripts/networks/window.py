@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +52,17 @@ class Window:
         }
         self.restart(tokens)
         return found
+
+
+def means(sums: dict[str, float], rate: float) -> dict[str, float | None]:
+    """Return what a line of metrics says of the sums of some steps: each part of the loss by what is counted,
+    lr, padding, grad_norm.
+    """
+    counted = ("cells", "filled", "tokens", "steps", "grad_norm")
+    norm = sums["grad_norm"]
+    return {
+        **{name: value / sums["tokens"] for name, value in sums.items() if name not in counted},
+        "lr": rate,
+        "padding": 1 - sums["filled"] / sums["cells"],
+        "grad_norm": norm / sums["steps"] if math.isfinite(norm) else None,
+    }

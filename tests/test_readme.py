@@ -90,7 +90,7 @@ def run(root, command: str, ok=(0,)) -> str:
 
 def test_the_tree_names_what_exists(readme, repo):
     tree = blocks(readme.split("## What is where")[1], "")[0]
-    named = re.findall(r"[A-Za-z_]+\.(?:py|sh|md)\b|[a-z]+/(?=\s)", tree)
+    named = re.findall(r"[A-Za-z_0-9]+\.(?:py|sh|md)\b|[a-z]+/(?=\s)", tree)
     assert len(named) > 20
     for name in set(named) - {"NAME.py"}:
         places = [repo / name, repo / "scripts" / name, repo / "slurm" / name, repo / "envs" / name]

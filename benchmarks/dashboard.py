@@ -1,12 +1,13 @@
-"""Eight runs of 200,000 points in a browser: dashboard.py beside Chart.js with all points, and with its own decimation.
+"""Eight runs of 200,000 points in a browser: dashboard.py beside Chart.js with all points or its decimation.
 
     envs/.built/dev/bin/python benchmarks/dashboard.py
     envs/.built/dev/bin/python benchmarks/dashboard.py --runs 2 --points 20000
 
-Random walks in run folders, read by a dashboard on this machine, shown in headless Chromium (software drawing).
-First draw: from asking for the page to the first curves, the runs being read. Frames: what passes from one to the
-next for 10 s in which each run grows by a line every 0.5 s. The peers get the lines of all runs, which are in the
-page already: no time to read or to send them is counted. They parse them and draw the loss, one chart.
+Random walks in run folders, read by a dashboard on this machine, shown in headless Chromium, which draws by
+software. First draw: from asking for the page to the curves of all runs, which the hub has read. Frames: what
+passes from one to the next for 10 s in which each run grows by a line every 0.5 s. The peers get the lines of
+all runs, which are in the page already: no time to read or to send them is counted. They parse them and draw
+the loss, one chart.
 """
 
 from __future__ import annotations
@@ -30,20 +31,30 @@ from typing import Any
 from common import ROOT, SCRIPTS, print_machine, print_table
 
 WIDTH = 1280
-FRAMES = """const done = arguments[0], times = [], until = performance.now() + arguments[1] * 1000;
+FRAMES = """
+    const times = [], until = performance.now() + 10_000;
     let last = performance.now();
-    const next = (now) => { times.push(now - last); last = now; now < until ? requestAnimationFrame(next) : done(times.slice(1)); };
+    const next = (now) => {
+      times.push(now - last);
+      last = now;
+      if (now < until) requestAnimationFrame(next); else arguments[0](times.slice(1));
+    };
     requestAnimationFrame(next);"""
-PEER = """const [points, decimation, done] = [arguments[1], arguments[2], arguments[0]];
+PEER = """
+    const [runs, points, enabled, done] = arguments;
     let loss = 4;
-    const texts = Array.from({ length: arguments[3] }, () => Array.from({ length: points }, (_, step) => JSON.stringify({ step, epoch: 1,
-      tokens: 8000 * step, loss: (loss += Math.random() - 0.5), lr: 0.001, padding: Math.random(), grad_norm: Math.random() })).join('\\n'));
-    const canvas = document.body.appendChild(document.createElement('canvas'));
-    canvas.width = 800; canvas.height = 320;
+    const line = (_, step) => JSON.stringify({ step, epoch: 1, tokens: 8000 * step, lr: 0.001,
+      loss: (loss += Math.random() - 0.5), padding: Math.random(), grad_norm: Math.random() });
+    const texts = Array.from({ length: runs }, () => Array.from({ length: points }, line).join());
+    const canvas = Object.assign(document.createElement('canvas'), { width: 800, height: 320 });
+    document.body.append(canvas);
     const start = performance.now();
-    const datasets = texts.map((text) => ({ borderWidth: 1, pointRadius: 0, data: text.split('\\n').map((line) => { const row = JSON.parse(line); return { x: row.step, y: row.loss }; }) }));
-    new Chart(canvas, { type: 'line', data: { datasets }, options: { animation: false, parsing: false, normalized: true, responsive: false,
-      scales: { x: { type: 'linear' } }, plugins: { legend: { display: false }, decimation: { enabled: decimation, algorithm: 'min-max' } } } });
+    const datasets = texts.map((text) => ({ borderWidth: 1, pointRadius: 0,
+      data: JSON.parse(`[${text}]`).map((row) => ({ x: row.step, y: row.loss })) }));
+    new Chart(canvas, { type: 'line', data: { datasets }, options: {
+      animation: false, parsing: false, normalized: true, responsive: false,
+      scales: { x: { type: 'linear' } },
+      plugins: { legend: { display: false }, decimation: { enabled, algorithm: 'min-max' } } } });
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));"""
 
 
@@ -65,10 +76,15 @@ def append(path: Path, first: int, last: int, chance: random.Random) -> None:
     with open(path / "metrics.jsonl", "a") as metrics, open(path / "speed.jsonl", "a") as speed:
         for step in range(first, last + 1):
             loss += chance.random() - 0.5
-            row = {"step": step, "epoch": (step - 1) // 1000 + 1, "tokens": step * 8000, "loss": loss, "lr": 0.001,
-                   "padding": 0.05 * chance.random(), "grad_norm": chance.random()}  # fmt: skip
+            row = {"step": step, "epoch": (step - 1) // 1000 + 1, "tokens": step * 8000, "loss": loss}
+            row |= {"lr": 0.001, "padding": 0.05 * chance.random(), "grad_norm": chance.random()}
             metrics.write(json.dumps(row) + "\n")
-            row = {"time": 0.0, "step": step, "tokens_per_s": 9e4 * chance.random(), "data_wait": chance.random()}
+            row = {
+                "time": 0.0,
+                "step": step,
+                "tokens_per_s": 9e4 * chance.random(),
+                "data_wait": chance.random(),
+            }
             speed.write(json.dumps(row) + "\n")
 
 
@@ -123,23 +139,30 @@ def measure(page: Any, args: argparse.Namespace, folder: Path) -> list[list[str]
         growth = threading.Thread(target=grow, args=(paths, args.points, ended))
         growth.start()
         page.driver.set_script_timeout(120)
-        frames = sorted(page.driver.execute_async_script(f"arguments = [arguments[0], 10]; {FRAMES}"))
+        frames = sorted(page.driver.execute_async_script(FRAMES))
         ended.set()
         growth.join()
         live_s, peak_mb = usage(process)[0] - before_s, usage(process)[1]
         peers = []
-        for name, decimation in [("Chart.js, its decimation (min-max)", True), ("Chart.js, all points", False)]:
-            script = f"arguments = [arguments[0], {args.points}, {str(decimation).lower()}, {args.runs}]; {PEER}"
-            peers.append([name, f"{page.driver.execute_async_script(script) / 1000:.2f}", "", ""])
-    print(f"the hub: {reading_s:.1f} s until all is read and drawn ({cpu_s:.1f} CPU s), peak {peak_mb:.0f} MB; "
-          f"{live_s * 100:.0f} ms CPU a second while all runs grow; {most} points on {width:.0f} pixels")  # fmt: skip
+        for name, decimation in [
+            ("Chart.js, its decimation (min-max)", True),
+            ("Chart.js, all points", False),
+        ]:
+            took_ms = page.driver.execute_async_script(PEER, args.runs, args.points, decimation)
+            peers.append([name, f"{took_ms / 1000:.2f}", "", ""])
+    print(
+        f"the hub: {reading_s:.1f} s until all is read and drawn ({cpu_s:.1f} CPU s), peak {peak_mb:.0f} MB; "
+        f"{live_s * 100:.0f} ms of CPU a second while all runs grow; {most} points on {width:.0f} pixels"
+    )
     ours = [f"{first_s:.2f}", f"{statistics.median(frames):.0f}", f"{frames[int(0.99 * len(frames))]:.0f}"]
     return [["dashboard.py, seven charts", *ours], *peers]
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--points", type=int, default=200_000, help="lines of each run's metrics.jsonl")
     args = parser.parse_args()

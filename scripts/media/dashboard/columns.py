@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from array import array
 from itertools import chain, repeat
-from typing import Any, Optional
+from typing import Any
 
 POSITION = ("step", "epoch", "tokens", "time")  # where a line belongs; all other numbers are what is drawn
 NAN = math.nan
 
 
 class Columns:
-    """Lines in the order of their steps; a line that goes back takes the place of those from its step on.
+    """Lines in the order of their steps; one that goes back takes the place of those from its step on.
 
-    `lines` counts all lines of the file, of which those without a step are not kept. A value that is no finite
-    number is none: NaN in the columns, null in JSON.
+    `lines` counts all lines of the file, of which those without a step are not kept. A value that is no
+    finite number is none: NaN in the columns, null in JSON.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Columns:
         self.marks = array("L")  # a checksum a line of the file
         self.numbers = array("q")  # of the lines kept, in the file, from 1
         self.values: dict[str, array[float]] = {"step": array("d")}
-        self.steps_per_epoch: Optional[float] = None  # None before the first epoch ended
+        self.steps_per_epoch: float | None = None  # None before the first epoch ended
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -39,7 +39,7 @@ class Columns:
         self.marks.extend(marks)
         self.lines += len(rows)
         steps = _column(rows, "step")
-        numbers = [number for number, step in enumerate(steps, first) if step == step]  # not NaN
+        numbers = [number for number, step in enumerate(steps, first) if not math.isnan(step)]
         rows = [rows[number - first] for number in numbers]
         begin = 0
         for index, row in enumerate(rows):  # a stretch that never goes back is appended at once
@@ -65,7 +65,7 @@ class Columns:
             self.values[name].extend(column)
         self.numbers.extend(numbers)
 
-    def _note_epochs(self, steps: array[float], epochs: Optional[array[float]]) -> None:
+    def _note_epochs(self, steps: array[float], epochs: array[float] | None) -> None:
         """Learn how long an epoch is where one has ended."""
         if epochs is None:
             return
@@ -105,17 +105,17 @@ class Columns:
             count += 1
         return range(len(self) - count, len(self))
 
-    def row(self, index: int) -> dict[str, Optional[float]]:
+    def row(self, index: int) -> dict[str, float | None]:
         """Return one line's numbers by name, without those that it does not have."""
         found = {name: column[index] for name, column in self.values.items()}
         return {name: _plain(value) for name, value in found.items() if not math.isnan(value)}
 
-    def last(self, name: str) -> Optional[float]:
+    def last(self, name: str) -> float | None:
         """Return the last value of a column, None where there is none."""
         column = self.values.get(name, ())
         return next((_plain(value) for value in reversed(column) if not math.isnan(value)), None)
 
-    def lowest(self, name: str) -> tuple[Optional[float], Optional[float]]:
+    def lowest(self, name: str) -> tuple[float | None, float | None]:
         """Return (value, step) where a column is lowest, the first such; Nones where there is none."""
         import numpy as np
 
@@ -125,7 +125,7 @@ class Columns:
         index = int(np.nanargmin(column))
         return _plain(column[index]), _plain(self.values["step"][index])
 
-    def points(self, most: int, low: Optional[float], high: Optional[float]) -> dict[str, list[list[Any]]]:
+    def points(self, most: int, low: float | None, high: float | None) -> dict[str, list[list[Any]]]:
         """Return {name: [steps, tokens, values]} of at most `most` points each, from step low to high (None:
         all) with one more on either side, so that a line goes to the edge.
         """
@@ -148,8 +148,8 @@ class Columns:
 
 
 def thin(x: Any, y: Any, most: int) -> Any:
-    """Return the indices of at most `most` points (4 or more) that draw the same line: the first, the last, and
-    of each of most / 2 - 1 equal stretches of x the lowest and the highest, so that no peak is lost.
+    """Return the indices of at most `most` points (4 or more) that draw the same line: the first, the last,
+    and of each of most / 2 - 1 equal stretches of x the lowest and the highest, so that no peak is lost.
 
     x (n,) does not fall. A stretch as wide as a pixel looks the same as with all of its points.
     """
@@ -169,7 +169,7 @@ def thin(x: Any, y: Any, most: int) -> Any:
 
 
 def _shared(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Tell whether two lines have a figure in common, as two of training have, and one of validation has not."""
+    """Tell whether two lines have a figure in common: two of training have, one of validation has not."""
     return any(name in other for name in one if name not in POSITION)
 
 
@@ -195,6 +195,6 @@ def _number(value: Any) -> float:
 
 def _plain(value: Any) -> Any:
     """Return a number as the file had it: whole ones without a point, none for NaN."""
-    if value != value:
+    if math.isnan(value):
         return None
     return int(value) if value == int(value) and abs(value) < 1 << 53 else float(value)

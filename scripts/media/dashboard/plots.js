@@ -5,8 +5,8 @@ const short = (value) => (Math.abs(value) >= 1e4 ? new Intl.NumberFormat("en-US"
 const CURVES = [
   { id: "loss", title: "Loss", files: "metrics", series: ["loss", "valid_loss"], log: true, note: "Training thin, validation thick." },
   { id: "accuracy", title: "Accuracy", files: "metrics", series: ["accuracy", "valid_accuracy"], show: share, optional: true },
-  { id: "lr", title: "Learning rate", files: "metrics", series: ["lr"], log: true, show: (value) => String(Number(value.toPrecision(3))) },
-  { id: "speed", title: "Tokens a second", files: "speed", series: ["tokens_per_s"] },
+  { id: "lr", title: "Learning rate", files: "metrics", series: ["lr"], log: true, show: (value) => String(Number(value.toPrecision(3))), note: "The highest of all parts of the model." },
+  { id: "speed", title: "Speed", files: "speed", series: ["tokens_per_s"], note: "Tokens a second, or what else the trainer counts." },
   { id: "padding", title: "Padding", files: "metrics", series: ["padding"], show: share, note: "Share of what is computed that is no data." },
   { id: "wait", title: "Wait for data", files: "speed", series: ["data_wait"], show: share, note: "Share of the time in which nothing is computed." },
   { id: "grad", title: "Gradient norm", files: "metrics", series: ["grad_norm"], log: true, note: "Before clipping, mean over the steps of a line." },

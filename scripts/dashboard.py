@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import secrets
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
-from amela import cli, slurm, watching
+from amela import cli, slurm
 from amela.errors import OK, CallError, run_main
 from amela.log import log
-from amela.run_tail import Tail
 
 DEFAULT = ("checkpoints", "metadata")
 LIBRARY = Path(sys.prefix) / "share" / "amela" / "chart.umd.js"
@@ -44,6 +42,8 @@ def tunnel(host: str, port: int) -> str:
 
 def make_hub(folders: list[str]) -> Any:
     """Return the hub of some folders."""
+    from amela import watching
+    from amela.run_tail import Tail
     from media.dashboard.hub import Hub
 
     def find_others(known: dict[str, Any]) -> tuple[list[Any], list[Any]]:
@@ -133,7 +133,8 @@ def parse_args() -> argparse.Namespace:
         help="what the address must hold (default: AMELA_DASHBOARD_TOKEN, else a new random one); give the "
         "same again, and open pages find a dashboard that was started anew")  # fmt: skip
     args = flags.parse_args()
-    args.folders = args.folders or list(DEFAULT)
+    import secrets
+
     args.token = secrets.token_urlsafe(24) if args.token is None else args.token
     if not args.token or not args.token.isprintable():
         raise CallError(
@@ -151,17 +152,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Serve the dashboard; return the exit status."""
-    import asyncio
-
     args = parse_args()
-    try:
-        import websockets
-    except ImportError as exc:
+    import asyncio
+    import importlib.util
+
+    if importlib.util.find_spec("websockets") is None:
         raise CallError(
             f"{sys.executable} has no package websockets: type envs/create.sh local, then "
             "envs/.built/local/bin/python scripts/dashboard.py"
-        ) from exc
-    del websockets
+        )
     return asyncio.run(serve(args))
 
 

@@ -28,8 +28,8 @@ from browser import ROOT, SCREENS, Page, run
 SCRIPT = ROOT / "scripts" / "dashboard.py"
 TOKEN = "0123456789-of-a-test"
 PLACES = """Object.fromEntries([...document.querySelectorAll('canvas')].map((canvas) => [canvas.id,
-    Chart.getChart(canvas).data.datasets.map((line) => [line.run, line.series, line.data.map((at) => [at.step, at.y])])
-]))"""
+    Chart.getChart(canvas).data.datasets.map((one) =>
+        [one.run, one.series, one.data.map((at) => [at.step, at.y])])]))"""
 INK = """(() => {
     const canvas = document.querySelector('#chart-loss');
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;

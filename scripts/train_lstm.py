@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import grid, slurm, training_files
-from amela.cli import Parser, add_device, not_negative, parser, positive, ratio
+from amela.cli import Parser, not_negative, parser, positive, ratio
 from amela.errors import BAD_CALL, OK, STOPPED, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.leaving import leave
@@ -26,6 +26,7 @@ from amela.log import error, log
 from amela.run_folder import RunFolder
 from amela.signals import Stop
 from amela.trained import digest_of
+from amela.training_flags import add_training
 
 GPT_UNITS, LSTM_UNITS = 2048, 4096
 UNITS = 2000  # of mHuBERT's k-means
@@ -44,7 +45,8 @@ def parse_args() -> argparse.Namespace:
     where("--checkpoints", default="checkpoints", metavar="DIR", help="folder of all runs")
     where("--grid", metavar="GRID", help="`default` or a JSON file, a list of values for each setting")
     _add_model(flags)
-    _add_training(flags)
+    _add_data(flags)
+    add_training(flags)
     args = flags.parse_args()
     args.flags = flags
     args.manifest = args.manifest or args.manifest_file
@@ -71,45 +73,18 @@ def _add_model(flags: Parser) -> None:
     )
 
 
-def _add_training(flags: Parser) -> None:
+def _add_data(flags: Parser) -> None:
     add, add_speed = flags.add_argument, flags.add_speed_argument
-    add("--seed", type=not_negative, default=42, help="of split, order, weights and dropout")
     add("--train-ratio", type=ratio, default=0.9, help="share of the files that is trained on")
     add("--split-by", metavar="FIELD", help="keep records of one value together, e.g. speaker")
     add("--skip-missing", action="store_true", help="leave out records that have no unit file")
     add("--batching", choices=["staircase", "padded", "packed", "stream"], default="staircase",
         help="how sequences of different lengths go through the model; only stream changes what is learnt "
         "(gpt2: padded)")  # fmt: skip
-    add("--batch-size", type=positive, default=32, help="sequences a batch")
     add("--batch-tokens", type=not_negative, default=0, help="units a batch, instead of sequences; 0: off")
-    add("--group-by-length", action=argparse.BooleanOptionalAction, default=True, help="batch like lengths")
-    add("--grad-accum-steps", type=positive, default=1, help="batches of one optimizer step")
-    add("--learning-rate", type=float, default=0.001, help="of AdamW, at the top of the schedule")
-    add("--schedule", choices=["constant", "inverse-sqrt", "cosine", "linear", "plateau"], default="constant",
-        help="of the learning rate after the warm-up")  # fmt: skip
-    add("--warmup-steps", type=not_negative, default=0, help="steps of linear rise; 1000 suits inverse-sqrt")
-    add("--weight-decay", type=float, default=0.0, help="of matrices")
-    add("--beta1", type=ratio, default=0.9, help="of AdamW")
-    add("--beta2", type=ratio, default=0.98, help="of AdamW")
-    add("--clip", "--max-grad-norm", type=float, default=1.0, help="largest norm of the gradient; 0: none")
-    add("--precision", choices=["fp32", "bf16", "fp16"], default="fp32", help="numbers of the forward pass")
-    for name in ("bf16", "fp16"):
-        add(f"--use-{name}", dest="precision", action="store_const", const=name, help=f"--precision {name}")
     add("--resume-from-checkpoint", metavar="FILE",
         help="begin a new run with the weights (only) of this best.pt or last.pt")  # fmt: skip
-    add("--num-epochs", type=positive, default=100, help="epochs at most")
-    add("--max-steps", type=not_negative, default=0, help="optimizer steps instead of epochs; 0: off")
-    add("--early-stopping", type=not_negative, default=10,
-        help="evaluations without gain that end the run; 0: never")  # fmt: skip
-    add("--eval-steps", type=not_negative, default=0, help="steps between evaluations; 0: each epoch")
-    add("--log-steps", type=positive, default=50, help="steps between lines of metrics")
-    add_speed("--save-steps", type=positive, default=500,
-              help="steps between checkpoints, beside each evaluation")  # fmt: skip
     add_speed("--load-on-the-fly", action="store_true", help="read unit files when they are needed")
-    add_device(add_speed)
-    add_speed("--deterministic", action="store_true", help="only kernels that give the same bits each time")
-    add_speed("--wandb", metavar="PROJECT",
-              help="log to Weights & Biases too; WANDB_MODE=offline without network")  # fmt: skip
 
 
 def pin_weights(args: argparse.Namespace) -> None:
@@ -164,86 +139,36 @@ def settings_of(args: argparse.Namespace, point: dict[str, Any]) -> dict[str, An
 
 def train(args: argparse.Namespace, settings: dict[str, Any], folder: str, stop: Stop) -> int:
     """Train one run to its end, or until a signal; returns the exit status."""
-    from media.units import UnitsError
-    from networks import distributed
-    from networks.checkpoints import CheckpointError
-    from networks.device import DeviceError
-    from networks.training import DivergedError
-
-    try:
-        group, device = distributed.join(args.device)
-    except DeviceError as exc:
-        raise CallError(str(exc)) from exc
-    run = RunFolder(folder, slurm.here())
-    try:
-        done, config, files = group.first_does(lambda: _open(run, args, settings), CallError)
-        if done:
-            if group.rank == 0:
-                log(f"{folder}: finished before ({done['ended']}), validation loss {done['best_loss']:.4f}")
-            return OK
-        with stop:
-            return _train(args, config, files, run, group, device, stop)
-    except (UnitsError, CheckpointError, DivergedError) as exc:
-        raise CallError(str(exc)) from exc
-    finally:
-        run.release()
-        group.leave()
-
-
-def _open(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Take the folder; return (result of a finished run, config, files), chosen and frozen by the first
-    process.
-    """
     from media import units
-    from networks.unit_task import Source
+    from networks import running, unit_lm
+    from networks.unit_task import Source, UnitTask
 
-    run.take()
-    source = Source(_cache(args), settings["vocab_size"], write_aside)
-    folder = units.UnitFolder(args.tokens_dir)
-    files = training_files.choose_files(run.path, args.manifest, settings, folder.find, source.counts)
-    config = run.freeze(settings, training_files.facts(run.path, files))
-    return run.result(), config, files
+    run = RunFolder(folder, slurm.here())
+
+    def prepare() -> tuple[dict[str, Any], list[Any]]:
+        source, found = (
+            Source(_cache(args), settings["vocab_size"], write_aside),
+            units.UnitFolder(args.tokens_dir),
+        )
+        files = training_files.choose_files(run.path, args.manifest, settings, found.find, source.counts)
+        return run.freeze(settings, training_files.facts(run.path, files)), files
+
+    def build(config: dict[str, Any], files: list[Any], group: Any, device: Any) -> UnitTask:
+        model = unit_lm.build(config).to(device)
+        if args.resume_from_checkpoint:
+            unit_lm.take_weights(model, args.resume_from_checkpoint, config)
+        source = Source(_cache(args), config["vocab_size"], write_aside)
+        return UnitTask(model, *source.parts(files, config["max_units"]), config, group, device)
+
+    def gone(gained: bool) -> None:
+        leave(stop, slurm.here(), gained, "step")
+
+    outside = running.Outside(run, stop, write_aside, log, gone, CallError, (units.UnitsError,))
+    return STOPPED if running.run(outside, args, prepare, build).result is None else OK
 
 
 def _cache(args: argparse.Namespace) -> str:
     return "" if args.load_on_the_fly else str(make_folder(Path(args.checkpoints) / "units"))
-
-
-def _train(args: argparse.Namespace, config: dict[str, Any], files: list[Any], run: RunFolder, group: Any,
-           device: Any, stop: Stop) -> int:  # fmt: skip
-    import torch
-
-    from networks import run_state, tracking, unit_lm, unit_task
-    from networks.training import Trainer
-
-    if args.deterministic:  # even to say no loads the compiler, half a second
-        torch.use_deterministic_algorithms(True)
-    torch.manual_seed(config["seed"])
-    model = unit_lm.build(config).to(device)
-    if args.resume_from_checkpoint:
-        unit_lm.take_weights(model, args.resume_from_checkpoint, config)
-    source = unit_task.Source(_cache(args), config["vocab_size"], write_aside)
-    task = unit_task.UnitTask(model, *source.parts(files, config["max_units"]), config, group, device)
-    report = tracking.wandb_report(args.wandb if group.rank == 0 else None, str(run.path), config)
-    options = run_state.options({**config, "save_steps": args.save_steps})
-    trainer = Trainer(
-        task, options, config, str(run.path), group, device, write_aside, lambda: bool(stop), log, report
-    )
-    weights = sum(weight.numel() for weight in model.parameters())
-    trainer.log(f"{run.path}: {weights:,} weights, {config['train_units']:,} units to train on, {device}")
-    before = trainer.state.step
-    ended = trainer.run()
-    if ended == "stopped":
-        if group.rank == 0:
-            leave(stop, slurm.here(), trainer.state.step > before, "step")
-        return STOPPED
-    result = trainer.result(ended)
-    if group.rank == 0:
-        run.finish(result)
-    trainer.log(
-        f"finished: {ended}; best validation loss {result['best_loss']:.4f} at step {result['best_step']}"
-    )
-    return OK
 
 
 def points_of(args: argparse.Namespace) -> list[tuple[dict[str, Any], str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import zipfile
 from typing import Any, Callable
 
@@ -30,6 +31,19 @@ def write(path: str, content: dict[str, Any], write_aside: Callable[..., Any], p
         os.fsync(file.fileno())
         if previous and os.path.exists(path):
             os.replace(path, previous)
+
+
+def keep(folder: str, epoch: int) -> None:
+    """Keep last.pt as checkpoint_epoch_N.pth: linked, as last.pt is only ever replaced."""
+    path = os.path.join(folder, f"checkpoint_epoch_{epoch}.pth")
+    last = os.path.join(folder, LAST)
+    if os.path.exists(path):
+        return
+    try:
+        os.link(last, path)
+    except OSError:  # a file system without links
+        shutil.copyfile(last, f"{path}.part")
+        os.replace(f"{path}.part", path)
 
 
 def read(path: str, device: Any = "cpu") -> dict[str, Any]:

@@ -50,6 +50,14 @@ class Group(NamedTuple):
         sums.update(zip(sums, extra))
         return bool(extra[-1] > 0)
 
+    def union(self, names: list[str]) -> list[str]:
+        """Return the names of all processes, sorted by who first has them: the same list in each."""
+        if self.world == 1:
+            return names
+        every: list[list[str]] = [[] for _ in range(self.world)]
+        distributed.all_gather_object(every, names)
+        return list(dict.fromkeys(name for some in every for name in some))
+
     def first_does(self, work: Callable[[], T], failure: type[Exception]) -> T:
         """Let the first process do something for all; return its result everywhere, or raise its failure
         everywhere.

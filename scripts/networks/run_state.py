@@ -26,6 +26,10 @@ class Options:
     beta2: float
     clip: float  # 0: none
     precision: str
+    warmup_ratio: float = 0.0  # of all steps, where warmup_steps is 0
+    checkpoint_epochs: int = 0  # 0: none is kept
+    eval_epochs: bool = False  # at the end of each epoch besides
+    best_by: str = "loss"  # of the validation; another name is a figure, the highest is the best
 
 
 @dataclass
@@ -38,6 +42,7 @@ class State:
     tokens: int = 0
     best_loss: float = math.inf
     best_step: int = 0
+    best_figures: dict[str, Any] = field(default_factory=dict)  # of that validation
     evaluated_step: int = -1
     without_gain: int = 0
     plateau: float = 1.0
@@ -47,4 +52,12 @@ class State:
 
 def options(settings: dict[str, Any]) -> Options:
     """Return the options among the settings of a run."""
-    return Options(**{field.name: settings[field.name] for field in fields(Options)})
+    return Options(**{one.name: settings[one.name] for one in fields(Options) if one.name in settings})
+
+
+def improves(state: State, options: Options, loss: float, figures: dict[str, Any]) -> bool:
+    """Tell whether a validation is the best so far: by the figure asked for, else by the loss."""
+    name = options.best_by
+    if name == "loss":
+        return loss < state.best_loss
+    return (figures[name], -loss) > (state.best_figures.get(name, -math.inf), -state.best_loss)

@@ -3,12 +3,17 @@ anywhere.
 
 What is trained is a task, any object that has
     model              an nn.Module with the weights
+    counted            what `count` counts: "tokens", "utterances"
+    rates              {beginning of weights' names: factor of the learning rate}; 1 for all others
     steps_in(epoch)    optimizer steps of an epoch
     load(epoch, step)  the part of this process of a step: an object with `batches`, `count` (of all
-    processes: what the
-                       loss is divided by) and `cells` (of this process, with padding)
-    loss(batch)        {"loss": a sum over the batch, …}: what is minimised, and other sums to be logged
-    validate()         float64 tensor [sum of losses, count] of this process's part of the validation set
+                       processes: what the loss is divided by), `cells` and `filled` (of this process: what
+                       is computed, with padding and without)
+    loss(batch)        {"loss": a sum over the batch, …}: what is minimised, and other sums to be logged, the
+                       same names for each batch
+    validate()         {"loss": [sum of losses, count], …} of this process's part of the validation set,
+                       float64 tensors, which are added up over the processes
+    figures(sums)      {name: figure of the validation} of these sums, lists by then, logged as valid_NAME
 Accumulation and processes do not change the objective: sums are divided by the count of the whole step.
 """
 
@@ -16,7 +21,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -29,7 +33,9 @@ import torch
 from networks import checkpoints, schedules
 from networks.distributed import Group
 from networks.metrics import Metrics
-from networks.run_state import Options, State
+from networks.optimizer import adamw
+from networks.run_state import Options, State, improves
+from networks.window import Window, means
 
 PLATEAU_FACTOR = 0.5  # of the learning rate, after half as many evaluations without gain as end the run
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,28 +69,15 @@ class Trainer:
         self.is_first = group.rank == 0
         self.log: Callable[[str], None] = log if self.is_first else lambda _: None
         self.parameters = [weight for weight in task.model.parameters() if weight.requires_grad]
-        self.optimizer = self._optimizer()
+        self.total_steps = options.max_steps or options.num_epochs * task.steps_in(0)
+        self.warmup_steps = options.warmup_steps or round(options.warmup_ratio * self.total_steps)
+        self.optimizer, self.rates = adamw(task.model, task.rates, options)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.state, self.saved_step = State(), -1
         self._resume()
         self.metrics = Metrics(folder, self.state.metrics_bytes, also) if self.is_first else None
-        self.window = {
-            name: torch.tensor(value, dtype=torch.float64) for name, value in self.state.window.items()
-        }
-        self.waited_s, self.since, self.stop = 0.0, time.perf_counter(), False
-        self.tokens_then = self.state.tokens
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        options = self.options
-        matrices = [weight for weight in self.parameters if weight.dim() > 1]
-        rest = [weight for weight in self.parameters if weight.dim() < 2]  # biases and norms are not decayed
-        groups = [
-            {"params": matrices, "weight_decay": options.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            groups, lr=options.learning_rate, betas=(options.beta1, options.beta2), fused=True
-        )
+        self.window, self.stop = Window(self.state), False
+        self.names: list[str] | None = None  # of the sums of a step
 
     def _resume(self) -> None:
         """Take up the last checkpoint of the folder where there is one."""
@@ -106,13 +99,14 @@ class Trainer:
                 self._step(step)
                 if state.step % self.options.log_steps == 0:
                     self._write_line()
-                if self._is_due(self.options.eval_steps, state.step_in_epoch == task.steps_in(state.epoch)):
+                if self._is_evaluated():
                     self._evaluate()
                     self.save()
                 elif state.step % self.options.save_steps == 0:
                     self.save()
                 if self.stop or self._ended():
                     break
+            self._keep_epoch()
             if self.stop and not self._ended():
                 if self.saved_step != state.step:
                     self.save()
@@ -122,7 +116,18 @@ class Trainer:
         if state.evaluated_step != state.step:  # --max-steps between two evaluations
             self._evaluate()
             self.save()
+        self._keep_epoch()
         return ended
+
+    def _keep_epoch(self) -> None:
+        """Keep the checkpoint of every so many whole epochs."""
+        state, every = self.state, self.options.checkpoint_epochs
+        whole = state.step_in_epoch >= self.task.steps_in(state.epoch)
+        if every and whole and (state.epoch + 1) % every == 0:
+            if self.saved_step != state.step:
+                self.save()
+            if self.is_first:
+                checkpoints.keep(self.folder, state.epoch + 1)
 
     def result(self, ended: str) -> dict[str, Any]:
         """Return what is to be said of a run that ended."""
@@ -131,7 +136,7 @@ class Trainer:
             "ended": ended,
             "best_loss": state.best_loss,
             "best_step": state.best_step,
-            "perplexity": math.exp(min(state.best_loss, 700.0)),
+            **state.best_figures,
             "step": state.step,
             "epoch": state.epoch + 1,
             "tokens": state.tokens,
@@ -148,8 +153,11 @@ class Trainer:
         )
         return f"{options.num_epochs} epochs" if last_done and not options.max_steps else ""
 
-    def _is_due(self, every: int, at_end: bool) -> bool:
-        return self.state.step % every == 0 if every else at_end
+    def _is_evaluated(self) -> bool:
+        state, options = self.state, self.options
+        at_end = state.step_in_epoch == self.task.steps_in(state.epoch)
+        due = options.eval_steps and state.step % options.eval_steps == 0
+        return bool(due or (at_end and (options.eval_epochs or not options.eval_steps)))
 
     def _rest_of_epoch(self) -> Iterator[Any]:
         """Yield the steps of the epoch that are left; the next one is loaded while this one is computed."""
@@ -158,9 +166,8 @@ class Trainer:
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.task.load, epoch, numbers[0]) if numbers else None
             for number in numbers:
-                start = time.perf_counter()
-                step = coming.result()
-                self.waited_s += time.perf_counter() - start
+                with self.window.waiting():
+                    step = coming.result()
                 if number + 1 in numbers:
                     coming = pool.submit(self.task.load, epoch, number + 1)
                 yield step
@@ -172,9 +179,9 @@ class Trainer:
             int(np.random.SeedSequence([options.seed, state.step, self.group.rank]).generate_state(1)[0])
         )
         rate = options.learning_rate * state.plateau
-        rate *= schedules.factor(options.schedule, state.step, options.warmup_steps, self._total_steps())
-        for part in self.optimizer.param_groups:
-            part["lr"] = rate
+        rate *= schedules.factor(options.schedule, state.step, self.warmup_steps, self.total_steps)
+        for part, factor in zip(self.optimizer.param_groups, self.rates):
+            part["lr"] = rate * factor
         model.train()
         sums: dict[str, torch.Tensor] = {}
         for batch in step.batches:
@@ -183,7 +190,11 @@ class Trainer:
             self.scaler.scale(losses["loss"] / step.count).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float()
-        sums["cells"] = torch.tensor(float(step.cells), device=self.device)
+        if self.names is None:  # a process may have no share of a batch
+            self.names = self.group.union(list(sums))
+        sums = {name: sums.get(name, torch.zeros((), device=self.device)) for name in self.names}
+        for name in ("cells", "filled"):
+            sums[name] = torch.tensor(float(getattr(step, name)), device=self.device)
         self.stop = self.group.add_up(self.parameters, sums, self.should_stop())
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, options.clip or math.inf)
@@ -191,8 +202,7 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         sums.update(grad_norm=norm, tokens=torch.tensor(float(step.count)), steps=torch.tensor(1.0))
-        for name, value in sums.items():
-            self.window[name] = self.window.get(name, 0.0) + value.double()
+        self.window.add(sums)
         state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
         state.tokens += step.count
 
@@ -201,12 +211,9 @@ class Trainer:
         dtype = PRECISIONS[self.options.precision]
         return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
 
-    def _total_steps(self) -> int:
-        return self.options.max_steps or self.options.num_epochs * self.task.steps_in(0)
-
     def _window(self) -> dict[str, float]:
         """Return the sums since the last line; DivergedError where they are no numbers."""
-        sums = {name: float(value) for name, value in self.window.items()}
+        sums = self.window.sums()
         skipped = "grad_norm" if self.options.precision == "fp16" else ""  # the scaler leaves such steps out
         bad = [name for name, value in sums.items() if not math.isfinite(value) and name != skipped]
         if bad:
@@ -226,57 +233,48 @@ class Trainer:
 
     def _write_line(self) -> None:
         sums, state = self._window(), self.state
-        self.window = {}
+        self.window.clear()
         if self.metrics is None or not sums:
             return
-        tokens, steps = sums["tokens"], sums["steps"]
-        counted = ("cells", "tokens", "steps", "grad_norm")
-        parts = {name: value / tokens for name, value in sums.items() if name not in counted}
-        self.metrics.write(
-            step=state.step, epoch=state.epoch + 1, tokens=state.tokens, **parts,
-            lr=self.optimizer.param_groups[0]["lr"], padding=1 - tokens / sums["cells"],
-            grad_norm=sums["grad_norm"] / steps if math.isfinite(sums["grad_norm"]) else None,
-        )  # fmt: skip
-        now = time.perf_counter()
-        speed = (state.tokens - self.tokens_then) / (now - self.since)
+        rate = max(part["lr"] for part in self.optimizer.param_groups)
+        line = means(sums, rate)
+        self.metrics.write(step=state.step, epoch=state.epoch + 1, tokens=state.tokens, **line)
         peak = torch.cuda.max_memory_allocated(self.device) >> 20 if self.device.type == "cuda" else None
-        wait = self.waited_s / (now - self.since)
-        self.metrics.write_speed(
-            step=state.step, tokens_per_s=round(speed, 1), data_wait=round(wait, 4), gpu_mb=peak
-        )
-        self.log(
-            f"step {state.step}, epoch {state.epoch + 1}: loss {parts['loss']:.4f}, {speed:,.0f} tokens/s"
-        )
-        self.waited_s, self.since, self.tokens_then = 0.0, now, state.tokens
+        speed = self.window.speed(state.tokens)
+        self.metrics.write_speed(step=state.step, **speed, gpu_mb=peak)
+        said = f"loss {line['loss']:.4f}, {speed['tokens_per_s']:,.0f} {self.task.counted}/s"
+        self.log(f"step {state.step}, epoch {state.epoch + 1}: {said}")
 
     def _evaluate(self) -> None:
         """Validate; keep the best weights; count evaluations without gain."""
         state, options = self.state, self.options
         self.task.model.eval()
         with torch.no_grad(), self.autocast():
-            total, count = self.group.sum(self.task.validate()).tolist()
+            sums = {name: self.group.sum(sum_).tolist() for name, sum_ in self.task.validate().items()}
+        total, count = sums["loss"]
         loss, state.evaluated_step = total / count, state.step
         if not math.isfinite(loss):
             self._diverged("validation loss", loss)
-        improved = loss < state.best_loss
+        figures = self.task.figures(sums)
+        improved = improves(state, options, loss, figures)
         state.without_gain = 0 if improved else state.without_gain + 1
         if improved:
-            state.best_loss, state.best_step = loss, state.step
+            state.best_loss, state.best_step, state.best_figures = loss, state.step, figures
             if self.is_first:
                 content = {"config": self.config, "model": self.task.model.state_dict(), "step": state.step}
                 path = os.path.join(self.folder, checkpoints.BEST)
                 checkpoints.write(path, {**content, "valid_loss": loss}, self.write_aside)
         elif options.schedule == "plateau" and state.without_gain % max(1, options.early_stopping // 2) == 0:
             state.plateau *= PLATEAU_FACTOR
-        perplexity = math.exp(min(loss, 700.0))
         if self.metrics:
             self.metrics.write(
                 step=state.step, epoch=state.epoch + 1, tokens=state.tokens, valid_loss=loss,
-                valid_perplexity=perplexity, best_loss=state.best_loss,
+                **{f"valid_{name}": value for name, value in figures.items()}, best_loss=state.best_loss,
             )  # fmt: skip
         gain = "best so far" if improved else f"best {state.best_loss:.4f} at step {state.best_step}"
-        self.log(f"epoch {state.epoch + 1}: validation loss {loss:.4f}, perplexity {perplexity:.2f} ({gain})")
-        self.since, self.tokens_then = time.perf_counter(), state.tokens
+        more = "".join(f", {name} {value:.4g}" for name, value in figures.items() if value is not None)
+        self.log(f"epoch {state.epoch + 1}: validation loss {loss:.4f}{more} ({gain})")
+        self.window.restart(state.tokens)
 
     def save(self) -> None:
         """Write last.pt; the checkpoint before it stays as previous.pt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Callable, NamedTuple
@@ -25,6 +26,7 @@ class Step(NamedTuple):
     batches: list[Stairs]
     count: int
     cells: int
+    filled: int
 
 
 class Units:
@@ -143,6 +145,8 @@ class UnitTask:
     def __init__(self, model: nn.Module, train: Units, valid: Units, config: dict[str, Any], group: Group,
                  device: torch.device) -> None:  # fmt: skip
         self.model, self.train, self.valid = model, train, valid
+        self.rates: dict[str, float] = {}
+        self.counted, self.size = "tokens", f"{int(train.lengths.sum()):,} units to train on"
         self.config, self.group, self.device = config, group, device
         self.min_steps = MIN_STEPS if config["batching"] == "staircase" else WHOLE
         self.packed = config["batching"] == "packed"
@@ -181,7 +185,8 @@ class UnitTask:
         shares = [sampler.share(batch, lengths, self.group.rank, self.group.world) for batch in whole]
         batches = [self._lay_out(sequences, share) for share in shares if len(share)]
         count = sum(int(lengths[batch].sum()) for batch in whole)
-        return Step(batches, count, sum(_cells(batch, self.packed) for batch in batches))
+        filled = sum(len(batch.targets) for batch in batches)
+        return Step(batches, count, sum(_cells(batch, self.packed) for batch in batches), filled)
 
     def _lay_out(self, sequences: Units | Stream, share: np.ndarray) -> Stairs:
         chosen = [sequences[int(index)] for index in share]
@@ -204,7 +209,7 @@ class UnitTask:
     def _logits(self, batch: Stairs) -> Tensor:
         return self.model(batch, packed=True) if self.packed else self.model(batch)
 
-    def validate(self) -> Tensor:
+    def validate(self) -> dict[str, Tensor]:
         """Return [sum of losses, tokens] over this process's part of the validation set."""
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         plan = sampler.in_order(self.valid.lengths, max(VALIDATION_TOKENS, self.config["batch_tokens"]))
@@ -213,7 +218,12 @@ class UnitTask:
             total += torch.stack(
                 [losses.double().sum(), torch.tensor(float(len(losses)), device=self.device).double()]
             )
-        return total
+        return {"loss": total}
+
+    def figures(self, sums: dict[str, list[float]]) -> dict[str, float]:
+        """Return the perplexity."""
+        total, tokens = sums["loss"]
+        return {"perplexity": math.exp(min(total / tokens, 700.0))}
 
 
 def _cells(batch: Stairs, packed: bool) -> int:

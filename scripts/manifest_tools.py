@@ -31,18 +31,9 @@ from amela.tool_parser import tool_parser
 
 def main() -> int:
     """Parse the command line, do what it names and return the exit status."""
-    runs = {
-        "convert": convert,
-        "join": join,
-        "filter": keep,
-        "split": split,
-        "sample": sample,
-        "window": window,
-        "explode": explode,
-        "semitones": semitones,
-        "stats": stats,
-        "validate": validate,
-    }
+    runs = {"convert": convert, "join": join, "filter": keep, "split": split, "sample": sample,
+            "window": window, "explode": explode, "semitones": semitones, "stats": stats,
+            "validate": validate}
     args = tool_parser(__doc__, runs).parse_args()
     return int(args.run(args))
 
@@ -61,10 +52,8 @@ def duration_of(path: str) -> float:
     try:
         return probe(path).duration_s
     except ImportError as exc:
-        raise CallError(
-            f"opening audio needs soundfile ({exc}); wanted an environment that has it, e.g. "
-            "envs/.built/local/bin/python"
-        ) from exc
+        raise CallError(f"opening audio needs soundfile ({exc}); wanted an environment that has it, e.g. "
+                        "envs/.built/local/bin/python") from exc
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -83,11 +72,9 @@ def join(args: argparse.Namespace) -> int:
     table = Table(args.table, args.by, args.column, args.columns.split(",") if args.columns else None)
     read = Tally()
     write(args, table.join(read.read(args.manifest), args.replace_fields))
-    print(
-        f"joined by {args.by} = column {table.key_column}: {read.records - table.unmatched_records:,} of "
-        f"{read.records:,} records, {len(table.used):,} of {len(table):,} rows; "
-        f"fields: {', '.join(table.columns)}"
-    )
+    print(f"joined by {args.by} = column {table.key_column}: {read.records - table.unmatched_records:,} of "
+          f"{read.records:,} records, {len(table.used):,} of {len(table):,} rows; "
+          f"fields: {', '.join(table.columns)}")
     print_some(f"records of {args.manifest} without a row", table.unmatched_records, table.unmatched)
     unused = table.unused()
     print_some(f"rows of {args.table} without a record", len(unused), unused)
@@ -124,11 +111,8 @@ def split(args: argparse.Namespace) -> int:
     by = args.each or args.by
     if by == "audio_filepath" and "speaker" in next(read_records(args.manifest))[1]:
         print("note: the records have `speaker`; give --by speaker where no speaker may stand in two parts")
-    name_of: Callable[[Record], str] = (
-        by_value(args.each)
-        if args.each
-        else share_out(args.manifest, parse_targets(args.parts), by, args.seed)
-    )
+    name_of: Callable[[Record], str] = by_value(args.each) if args.each else share_out(
+        args.manifest, parse_targets(args.parts), by, args.seed)
 
     def path_of(name: str) -> str:
         path = f"{base}_{name}{ending}"
@@ -140,9 +124,8 @@ def split(args: argparse.Namespace) -> int:
     for name in sorted(parts):
         part = parts[name]
         share = f" ({part.hours / hours:.1%})" if hours else ""
-        print(
-            f"{part.path}: {part.records:,} records, {part.hours:,.2f} h{share}, {part.groups} values of {by}"
-        )
+        print(f"{part.path}: {part.records:,} records, {part.hours:,.2f} h{share}, {part.groups} values of "
+              f"{by}")
     return OK
 
 
@@ -160,10 +143,8 @@ def window(args: argparse.Namespace) -> int:
     records = cutter.windows(read.read(args.manifest), args.window_s, args.overlap_s, args.at_silence)
     write(args, records, read)
     counts = cutter.counts
-    print(
-        f"{counts['whole']:,} records passed whole, the others became {counts['pieces']:,}"
-        + (f", {counts['hard']:,} of them cut where no silence was" if args.at_silence else "")
-    )
+    print(f"{counts['whole']:,} records passed whole, the others became {counts['pieces']:,}"
+          + (f", {counts['hard']:,} of them cut where no silence was" if args.at_silence else ""))
     print_left(cutter)
     return OK
 
@@ -184,10 +165,8 @@ def semitones(args: argparse.Namespace) -> int:
 
     medians = speaker_medians((record for _, record in read_records(args.manifest)), args.by)
     if not medians:
-        raise CallError(
-            f"{args.manifest}: no record has both `{args.by}` and `f0_median_hz`; wanted them: "
-            "extract_features.py adds the pitch, `join` the speakers of a table"
-        )
+        raise CallError(f"{args.manifest}: no record has both `{args.by}` and `f0_median_hz`; wanted them: "
+                        "extract_features.py adds the pitch, `join` the speakers of a table")
     read = Tally()
     write(args, with_semitones((record for _, record in read.read(args.manifest)), medians, args.by), read)
     print(f"pitch of {len(medians):,} values of {args.by}")
@@ -222,10 +201,8 @@ def validate(args: argparse.Namespace) -> int:
     if found:
         shown = f", the first {args.show} above" if found > args.show else ""
         raise CallError(f"{args.manifest}: {found:,} faults{shown}")
-    print(
-        f"{args.manifest}: no fault found"
-        + ("" if args.check_files else " (audio not opened: --check-files)")
-    )
+    print(f"{args.manifest}: no fault found" + ("" if args.check_files else " (audio not opened: "
+                                                                            "--check-files)"))
     return OK
 
 

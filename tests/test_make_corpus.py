@@ -1,4 +1,4 @@
-"""make_corpus.py --kind emotion: what its manifest says is what can be heard. The other kind: test_demo.py."""
+"""make_corpus.py --kind emotion: its manifest says what can be heard. The other kind: test_demo.py."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_noise_has_the_level_that_was_asked_for(
 
 
 def test_no_two_voices_are_alike() -> None:
-    """Of one sentence, pitch differs by a semitone or the spectrum by 2 dB; for most voices it is far more."""
+    """Of one sentence, pitch differs by a semitone or the spectrum by 2 dB; mostly it is far more."""
     espeak, spoken = Espeak(), {}
     for voice in VOICES:
         text = "<speak>we take the small blue boat to the other side tomorrow</speak>"

@@ -171,14 +171,16 @@ def draw(seed: int, value: object) -> int:
 
 
 def by_value(field: str) -> Callable[[Record], str]:
-    """Return a function that makes a part of a file name of a record's field; two values never make the same."""
+    """Return a function that makes a part of a file name of a record's field; two values never make the same.
+    """
     return lambda record: quote(str(record.get(field, "none")), safe="")
 
 
 def write_parts(
     manifest: str, name_of: Callable[[Record], str], path_of: Callable[[str], str], by: str | None = None
 ) -> dict[str, Part]:
-    """Write each record to the manifest of its part, in one pass and manifest order; return what went where."""
+    """Write each record to the manifest of its part, in one pass and manifest order; return what went where.
+    """
     parts: dict[str, Part] = {}
     with ExitStack() as stack:
         files: dict[str, Any] = {}

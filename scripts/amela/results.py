@@ -157,10 +157,8 @@ def _open_one_of_many(path: Path, open_files: int) -> BinaryIO:
         return open(path, "rb")
     except OSError as exc:
         if exc.errno == errno.EMFILE:
-            raise CallError(
-                f"{path}: {exc.strerror} ({open_files}, the limit here is {hard}): raise it by "
-                f"`ulimit -n {4 * open_files}`, or merge on another machine"
-            ) from exc
+            raise CallError(f"{path}: {exc.strerror} ({open_files}, the limit here is {hard}): raise it by "
+                            f"`ulimit -n {4 * open_files}`, or merge on another machine") from exc
         raise
 
 

@@ -174,9 +174,9 @@ def finish(args: argparse.Namespace, plan: Plan, builder: Any) -> int:
 
 def main() -> int:
     """Build this task's parts, and write dataset.json where it was the last; returns the exit status."""
+    place, stop = slurm.here(), Stop().listen()
     args = parse_args()
     tokenizer = load(args)
-    place, stop = slurm.here(), Stop().listen()
     around = tokenizer.config["context_window_size"] if tokenizer else 0
     plan = open_plan(
         args.output, args.manifest, args.settings, slurm.job_name(place), args.fresh,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, NamedTuple
 
 from amela.errors import CallError
-from amela.files import StrPath, discard, link_first, make_folder, read_when_whole, write_aside
+from amela.files import StrPath, discard, is_left_over, link_first, make_folder, read_when_whole, write_aside
 from amela.log import log
 from amela.manifest import Record, open_manifest, parse_record, read_lines
 
@@ -103,6 +103,9 @@ class Plan(NamedTuple):
         ours = {(part["split"], f"part-{part['number']:05d}.parquet") for part in self.parts}
         for path in self.out.glob("*/part-*.parquet"):
             if (path.parent.name, path.name) not in ours:
+                discard(path)
+        for path in self.out.glob("*/.part-*.tmp"):
+            if is_left_over(path):
                 discard(path)
 
 

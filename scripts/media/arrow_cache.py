@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from media.parquet_part import Part, check_bytes, decode, open_decoded
 
@@ -34,7 +34,7 @@ class Cache:
     hash.
     """
 
-    def __init__(self, folder: Path, limit_bytes: Optional[int], log: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, limit_bytes: int | None, log: Callable[[str], None]) -> None:
         self.folder = folder
         self._limit, self._log = limit_bytes, log
         self._touched: dict[Path, float] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from media.emotions import LABELS
-from media.frames import DTYPE
+from media.frames import DTYPE, cells
 
 FORMAT = "amela-multimodal-1"
 DATASET = "dataset.json"  # written last: a folder with it is whole
@@ -146,6 +146,7 @@ def schema_of(arrays: dict[str, dict[str, Any]], emotions: int) -> Any:
 
 def batch_of(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
     """Return rows as a RecordBatch; a row has a value a column, arrays as NumPy has them, None for null."""
+    import numpy as np
     import pyarrow as pa
 
     columns = []
@@ -153,20 +154,18 @@ def batch_of(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
         name = field.name
         if DTYPE in (field.metadata or {}):
             dtype = field.metadata[DTYPE].decode()
-            cells = [_bytes(row[name], dtype) for row in rows]
-        elif name.endswith("_shape"):
+            arrays = [row[name] for row in rows]
+            columns.append(
+                cells([one if one is None else np.ascontiguousarray(one, dtype) for one in arrays])
+            )
+            continue
+        if name.endswith("_shape"):
             arrays = [row[name.removesuffix("_shape")] for row in rows]
-            cells = [None if array is None else list(array.shape) for array in arrays]
+            values = [None if one is None else list(one.shape) for one in arrays]
         else:
-            cells = [row[name] for row in rows]
-        columns.append(pa.array(cells, field.type))
+            values = [row[name] for row in rows]
+        columns.append(pa.array(values, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _bytes(array: Any, dtype: str) -> Any:
-    import numpy as np
-
-    return None if array is None else np.ascontiguousarray(array, dtype).tobytes()
 
 
 def arrays_of(batch: Any, name: str) -> list[Any]:
@@ -174,8 +173,8 @@ def arrays_of(batch: Any, name: str) -> list[Any]:
     import numpy as np
 
     dtype = np.dtype(batch.schema.field(name).metadata[DTYPE].decode())
-    cells, shapes = batch.column(name), batch.column(f"{name}_shape").to_pylist()
+    found, shapes = batch.column(name), batch.column(f"{name}_shape").to_pylist()
     return [
         None if shape is None else np.frombuffer(cell.as_buffer(), dtype).reshape(shape)
-        for cell, shape in zip(cells, shapes)
+        for cell, shape in zip(found, shapes)
     ]

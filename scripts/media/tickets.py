@@ -5,7 +5,7 @@ reply a pure function of it, so an epoch goes on in its middle by the same ticke
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from media.dataset import DatasetError
 
@@ -18,18 +18,18 @@ class Ticket(NamedTuple):
     """Batches `start`, `start + every`, … below `stop` of an epoch, and of each the share of a rank."""
 
     split: str
-    dataset: Optional[str] = None  # may be left out where a server has only one
-    columns: Optional[tuple[str, ...]] = None  # None: all
-    seed: Optional[int] = None  # None: the rows in stored order
+    dataset: str | None = None  # may be left out where a server has only one
+    columns: tuple[str, ...] | None = None  # None: all
+    seed: int | None = None  # None: the rows in stored order
     epoch: int = 0
     batch_size: int = 32  # rows of a batch of all ranks together
     by_length: bool = True  # rows of like length stand in one batch
     rank: int = 0
     world: int = 1
     start: int = 0  # counts batches of all ranks
-    stop: Optional[int] = None  # None: to the end of the epoch
+    stop: int | None = None  # None: to the end of the epoch
     every: int = 1
-    digest: Optional[str] = None  # SHA-256 of dataset.json, so that nobody goes on with other data
+    digest: str | None = None  # SHA-256 of dataset.json, so that nobody goes on with other data
 
 
 NUMBERS = {"seed": 0, "epoch": 0, "batch_size": 1, "rank": 0, "world": 1, "start": 0, "stop": 0, "every": 1}

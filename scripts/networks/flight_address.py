@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from media.dataset import DatasetError
 
@@ -22,8 +22,8 @@ class Address(NamedTuple):
     """Locations of the processes of a server, what to show it, and what to trust."""
 
     locations: list[str]
-    token: Optional[str]
-    tls_root: Optional[bytes]
+    token: str | None
+    tls_root: bytes | None
 
 
 def read_address(source: str, token_file: str | None, tls_root: str | None) -> Address | None:

@@ -29,7 +29,7 @@ def open_reader(
     several that a server has. DatasetError (of which TicketError and ServerError are kinds) where there is
     none.
     """
-    if os.path.isdir(source) or not source.startswith(SCHEMES) and not source.endswith(".json"):
+    if os.path.isdir(source) or (not source.startswith(SCHEMES) and not source.endswith(".json")):
         return DirectReader(source, sampler.batches, sampler.share, log=log)
     return FlightReader(source, dataset, token_file, tls_root, wait_s, log=log)
 

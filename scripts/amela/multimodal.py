@@ -31,7 +31,7 @@ TRAINED = (
     ),
     Step(
         "build_parquet",
-        f"{SEGMENTS} {{parquet}} --tokenizer {{tokenizer}}",
+        f"{SEGMENTS} {{parquet}} --tokenizer {{tokenizer}} {{split_by}}",
         after_ok=("train_tokenizer",),
         makes="{parquet}/dataset.json",
         spread=True,
@@ -39,9 +39,9 @@ TRAINED = (
     ),
     Step(
         "multimodal",
-        f"{ADDRESS} --tokenizer {{tokenizer}} --dataset {{segments_name}}",
+        f"{ADDRESS} --tokenizer {{tokenizer}} --dataset {{segments_name}}_parquet",
         after_ok=("build_parquet",),
-        runs=f"{CHECKPOINTS}/multimodal_*/{{segments_name}}_s*",
+        runs=f"{CHECKPOINTS}/multimodal_*/{{segments_name}}_parquet_s*",
         data="{parquet}/dataset.json",
         local=SMALL,
         manifest=SEGMENTS,
@@ -127,4 +127,7 @@ def fill_places(steps: Sequence[Step], values: dict[str, str], of_emotion: Seque
     lexicon = "lexicon" in of_emotion or (here and not of_emotion)
     values.update(annotate_places(steps, values["stem"], values["manifest"], lexicon))
     made = os.path.join("output", values["segments_name"])
-    values.update(tokenizer=f"{made}_tokenizer", parquet=f"{made}_parquet")
+    one_file = os.path.isfile(values["folder"])  # its parts may stand in several splits: there is no other way
+    values.update(
+        tokenizer=f"{made}_tokenizer", parquet=f"{made}_parquet", split_by="--split-by=id" if one_file else ""
+    )

@@ -37,8 +37,9 @@ for voice in ("slt", "rms", "awb", "kal"):
     write_wav(clips / f"{voice}.wav", spoken)
     lines.append(json.dumps({"audio_filepath": str(clips / f"{voice}.wav"), "duration": len(spoken) / 16000}))
 (folder / "clips.json").write_text("\\n".join(lines) + "\\n")
-extract = [sys.executable, f"{root}/scripts/extract_features.py", str(folder / "clips.json"), "--workers", "1"]
-subprocess.run([*extract, "--features", "mfcc,mel,pitch,energy", "--output", str(clips)], check=True, stdout=2)
+extract = [sys.executable, f"{root}/scripts/extract_features.py", str(folder / "clips.json")]
+flags = ["--workers", "1", "--features", "mfcc,mel,pitch,energy", "--output", str(clips)]
+subprocess.run([*extract, *flags], check=True, stdout=2)
 voices = [read_frames(json.loads(line)["features_filepath"]) for line in (folder / "clips.json").open()]
 names, notes = ("mel", "mfcc", "f0_hz", "voicing", "energy_db"), {"hop_s": 0.01, "sample_rate_hz": 16000}
 draw, records, batch, seconds = numpy.random.default_rng(0), [], [], 0.0
@@ -53,7 +54,8 @@ while seconds < hours * 3600:
     frames = int(draw.integers(200, 800))
     start = int(draw.integers(0, len(voice["mel"]) - frames))
     record = {"audio_filepath": f"/data/{number:06}.wav", "duration": frames / 100,
-              "speaker": f"s{number % 20:02}", "text": SENTENCES[number % len(SENTENCES)], "f0_median_hz": 150.0, "energy_db": -25.0,
+              "speaker": f"s{number % 20:02}", "text": SENTENCES[number % len(SENTENCES)],
+              "f0_median_hz": 150.0, "energy_db": -25.0,
               "emotion": {"label": "joy", "score": 0.9, "scores": scores[number % 100]}}
     arrays = {name: voice[name][start:start + frames] for name in names}
     for name in ("mel", "mfcc"):  # so that no two utterances are alike to zstd

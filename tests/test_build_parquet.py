@@ -27,10 +27,12 @@ from media.dataset import PROSODY, SPLITS, read_dataset
 from media.dataset import arrays_of as arrays_in
 from media.dataset_splits import joined
 from media.emotions import LABELS
+from media.frames import read_frames
 from media.moments import Moments
 from media.prosody import semitones
 from media.tokens import load_tokenizer
-from one_stage import write_records
+from one_stage import run_script, write_records
+from speech import SENTENCES, speak, write_wav
 
 JOBS = itertools.count(500)
 
@@ -178,13 +180,19 @@ def test_killed_anywhere_and_dealt_anew_the_bytes_are_the_same(
     tokenizer = corpus[0].parent / "tokenizer"
     rng, log = random.Random(3), tmp_path / "log"
     harmed = 0
+
+    def harm(task: Task) -> None:
+        if rng.random() < 0.1:  # else no part is ever whole
+            do_harm(task, rng)
+
     for round_ in range(4):
         out = tmp_path / f"out{round_}"
         argv = [corpus[0], out, "--tokenizer", tokenizer, "--part-mb", 1]
         for size in rng.sample([1, 2, 3, 5], 3):
-            statuses = run_array(argv, next(JOBS), range(size), harm=lambda task: do_harm(task, rng), rng=rng,
-                                 log=log, main=build_parquet.main)  # fmt: skip
-            assert set(statuses.values()) <= {0, -9, -10, -15, 75}, log.read_text()
+            statuses = run_array(argv, next(JOBS), range(size), harm=harm, rng=rng, log=log,
+                                 main=build_parquet.main)  # fmt: skip
+            # 99: a second signal while it ended
+            assert set(statuses.values()) <= {0, -9, -10, -15, 75, 99}, log.read_text()
             harmed += sum(status != 0 for status in statuses.values())
         build(*argv)
         assert files_of(out) == files_of(built)
@@ -219,13 +227,17 @@ def test_fresh_begins_anew_once_a_job_and_leaves_no_part_of_before(corpus: tuple
     out, log = tmp_path / "out", tmp_path / "log"
     build(corpus[0], out, "--part-mb", 1)
     before = set(files_of(out))
+    features = out / "features/part-0123456789abcdef.parquet"  # as where OUT holds other things too
+    features.parent.mkdir()
+    features.touch()
     said = build(corpus[0], out, "--part-mb", 64, "--seed", 1, status=2)
     assert "part_mb: 1 before, 64 now" in said
     assert "seed: 0 before, 1 now" in said
     statuses = run_array([corpus[0], out, "--part-mb", 64, "--fresh"], next(JOBS), range(3), log=log,
                          main=build_parquet.main)  # fmt: skip
     assert set(statuses.values()) == {0}
-    assert set(files_of(out)) < before
+    assert set(files_of(out)) - {"features/part-0123456789abcdef.parquet"} < before
+    assert features.exists()
     assert len(list((out / ".amela").glob("plan-*.json"))) == 2  # the second, once for three tasks
 
 
@@ -538,6 +550,43 @@ def test_a_call_that_cannot_be_is_refused(corpus: tuple, tmp_path: Path) -> None
         assert said in build(corpus[0], tmp_path / "out", *words, status=2)
     twice = write_records(tmp_path / "m.json", [{"id": "a", "text": "x"}] * 2)
     assert "found the id 'a' of line 1 again" in build(twice, tmp_path / "out", status=2)
+
+
+# ---- the whole way
+
+
+def test_from_speech_to_rows(tmp_path: Path) -> None:
+    import extract_features
+    import tag_emotion
+
+    records = []
+    for number, (voice, text) in enumerate(itertools.product(("slt", "rms"), SENTENCES)):
+        path = tmp_path / f"{number}.wav"
+        samples = speak(text, voice)
+        write_wav(path, samples)
+        audio_s = len(samples) / 16_000
+        records.append({"audio_filepath": str(path), "text": text, "speaker": voice, "audio_s": audio_s})
+    manifest = write_records(tmp_path / "m.json", records)
+    output = ["--output", tmp_path / "features", "--workers", 1]
+    run_script(extract_features.main, manifest, "--features", "mel,mfcc,pitch,energy,rate", *output)
+    run_script(tag_emotion.main, manifest, "--backend", "lexicon")
+    said = build(manifest, tmp_path / "out")
+    assert "2 groups of speakers are fewer than 10" in said
+    dataset = read_dataset(str(tmp_path / "out"))
+    assert list(dataset.arrays) == ["mel", "mfcc", "f0_hz", "voicing", "energy_db"]
+    assert dataset.emotion_names == ["score", "positive", "neutral", "negative"]
+    made = {record["audio_filepath"]: record for record in map(json.loads, manifest.read_text().splitlines())}
+    rows = [row for split in SPLITS for row in table_of(tmp_path / "out", split).to_pylist()]
+    assert len(rows) == len(records)
+    for row in rows:
+        record = made[row["key"]]
+        for name, array in read_frames(record["features_filepath"], tuple(dataset.arrays)).items():
+            if name in dataset.arrays:
+                assert row[name] == array.tobytes()
+        assert row["prosody"][0] == pytest.approx(record["f0_median_hz"])
+        assert row["frames"] * dataset.hop_s == pytest.approx(record["audio_s"], abs=0.02)
+    assert 20 < dataset.statistics["f0_semitones"]["mean"][0] < 45  # 87 to 370 Hz
+    assert -120 < dataset.statistics["mel"]["mean"][10] < 0
 
 
 # ---- others read it

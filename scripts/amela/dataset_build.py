@@ -86,6 +86,7 @@ def collect(plan: Plan, max_error_rate: float) -> list[tuple[Record, Any]] | Non
     """Return all parts with what is in them, None while one is missing; write errors.jsonl, and remove what
     earlier plans left. TooManyError where more records failed than are allowed.
     """
+    plan.check_latest()
     built = [(part, plan.built(part)) for part in plan.parts]
     left = sum(found is None for _, found in built)
     if left:
@@ -102,7 +103,7 @@ def collect(plan: Plan, max_error_rate: float) -> list[tuple[Record, Any]] | Non
     if errors:
         with write_aside(path, "wb") as file:
             file.writelines(to_line(one) for one in sorted(errors, key=lambda one: int(one["line"])))
-        log(f"{len(errors):,} records failed and are left out: {path}")
+        log(f"{len(errors):,} records failed and are left out: {path} (--fresh tries them again)")
     else:
         discard(path)
     plan.tidy()

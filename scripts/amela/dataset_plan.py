@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from amela.log import log
 from amela.manifest import Record, open_manifest, parse_record, read_lines
 
 STATE, PLANS = ".amela", "plan-[0-9]*.json"
+SPLITS = ("train", "valid", "test")
 BLOCK = 2**20
 
 
@@ -97,16 +99,15 @@ class Plan(NamedTuple):
         """Remove what earlier plans left: their sidecars, and parts of the data set that this one has not."""
         for folder in self.path.parent.glob("plan-[0-9]*/"):
             if folder != self.path.with_suffix(""):
-                for file in folder.iterdir():
-                    discard(file)
-                folder.rmdir()
+                shutil.rmtree(folder, ignore_errors=True)  # another task may be at it too
         ours = {(part["split"], f"part-{part['number']:05d}.parquet") for part in self.parts}
-        for path in self.out.glob("*/part-*.parquet"):
-            if (path.parent.name, path.name) not in ours:
-                discard(path)
-        for path in self.out.glob("*/.part-*.tmp"):
-            if is_left_over(path):
-                discard(path)
+        for split in SPLITS:  # nothing else: a careless OUT may hold parts of features too
+            for path in (self.out / split).glob("part-[0-9][0-9][0-9][0-9][0-9].parquet"):
+                if (split, path.name) not in ours:
+                    discard(path)
+            for path in (self.out / split).glob(".part-*.tmp"):
+                if is_left_over(path):
+                    discard(path)
 
 
 def _latest(out: StrPath) -> Path | None:

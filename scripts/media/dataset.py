@@ -154,10 +154,9 @@ def batch_of(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
         name = field.name
         if DTYPE in (field.metadata or {}):
             dtype = field.metadata[DTYPE].decode()
-            arrays = [row[name] for row in rows]
-            columns.append(
-                cells([one if one is None else np.ascontiguousarray(one, dtype) for one in arrays])
-            )
+            arrays = (row[name] for row in rows)
+            raw = [None if array is None else np.ascontiguousarray(array, dtype) for array in arrays]
+            columns.append(cells(raw))
             continue
         if name.endswith("_shape"):
             arrays = [row[name.removesuffix("_shape")] for row in rows]

@@ -25,6 +25,7 @@ class Statistics:
             widths["f0_semitones"] = 1
         widths |= {"prosody": len(PROSODY)} | ({"emotion": emotions} if emotions else {})
         self.moments = {name: Moments(width) for name, width in widths.items()}
+        self._vectors: dict[str, list[Any]] = {name: [] for name in ("prosody", "emotion") if name in widths}
 
     def add(self, row: Row) -> None:
         """Count a row."""
@@ -36,9 +37,19 @@ class Statistics:
                 moments[name].add(row[name].reshape(len(row[name]), -1))
         if row.get("f0_hz") is not None and len(voiced := row["f0_hz"][row["f0_hz"] > 0]):
             moments["f0_semitones"].add(semitones(voiced.astype(np.float64))[:, None])
-        for name in ("prosody", "emotion"):
-            if name in moments and row[name] is not None:
-                moments[name].add(np.array([row[name]], np.float64))  # None becomes NaN
+        for name, vectors in self._vectors.items():
+            if row[name] is not None:
+                vectors.append(row[name])
+                if len(vectors) == GROUP_ROWS:
+                    self._add_vectors(name)
+
+    def _add_vectors(self, name: str) -> None:
+        """Take in the vectors gathered, many at once, as one is not worth a call."""
+        import numpy as np
+
+        vectors, self._vectors[name] = self._vectors[name], []
+        if vectors:
+            self.moments[name].add(np.array(vectors, np.float64))  # None becomes NaN
 
     def join(self, others: dict[str, list[list[float]]]) -> None:
         """Take in the moments (as `to_json` has them) of the part that came after."""
@@ -47,10 +58,14 @@ class Statistics:
 
     def to_json(self) -> dict[str, list[list[float]]]:
         """Return the moments by name, for `join`."""
+        for name in self._vectors:
+            self._add_vectors(name)
         return {name: moments.to_json() for name, moments in self.moments.items()}
 
     def figures(self) -> dict[str, dict[str, list[Any]]]:
         """Return mean, std and count by name, a value a column."""
+        for name in self._vectors:
+            self._add_vectors(name)
         return {name: moments.figures() for name, moments in self.moments.items()}
 
 

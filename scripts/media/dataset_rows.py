@@ -151,7 +151,7 @@ class RowMaker:
             raise MixedError(
                 f"{source}: found {'; '.join(apart)} ({self._first}); wanted one kind in a data set: make "
                 "all features with the same settings (extract_features.py --fresh), or take some of them "
-                "with --features"
+                "with --features; then --fresh"
             )
 
     def _emotion(self, record: Record) -> tuple[list[float] | None, str | None]:

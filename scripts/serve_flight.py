@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         help="where trainers find the server (default: DATA_DIR/flight.json)",
     )
     add("--token-file", metavar="FILE",
-        help="what clients must show, made where there is no such file; $AMELA_FLIGHT_TOKEN goes first")  # fmt: skip
+        help="what clients must show, made where there is none; $AMELA_FLIGHT_TOKEN goes first")  # fmt: skip
     add("--tls-cert", metavar="FILE", help="certificate, PEM: encrypts; wants --tls-key")
     add("--tls-key", metavar="FILE", help="its key, PEM")
     add("--processes", type=positive, default=1, metavar="N", help="server processes, a port each")
@@ -83,12 +83,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Serve until a signal or until nobody asks; returns the exit status."""
+    stop = Stop().listen()
+    args = parse_args()
+
     from media.dataset import DatasetError
     from networks.flight_address import LOOPBACK, TOKEN
     from networks.flight_process import Helper, Process, Settings
 
-    stop = Stop().listen()
-    args = parse_args()
     token = os.environ.get(TOKEN) or read_token(args.token_file)
     if not token and args.host not in LOOPBACK:
         raise CallError(
@@ -98,30 +99,39 @@ def main() -> int:
     sockets = tempfile.mkdtemp(prefix="amela-flight-")
     settings = Settings(args.data_dir, args.host, args.port, sockets, args.address_file, args.cache,
                         args.cache_gb, token, read_tls(args))  # fmt: skip
-    helpers = []
+    first, helpers = None, []
     try:
         first = Process(settings, 0, log)
         helpers = [Helper(settings, index) for index in range(1, args.processes)]
         places = [(first.port, first.socket), *(helper.where() for helper in helpers)]
-        write_address(args, places)
         with stop:
+            write_address(args, places)
             wait(stop, first, helpers, args.idle_s)
     except DatasetError as exc:
         raise CallError(str(exc)) from exc
     finally:
         remove_address(args.address_file)
-        for helper in helpers:
-            helper.close()
+        whole = close(first, helpers)
         shutil.rmtree(sockets, ignore_errors=True)
-    if stop.wants_requeue:
-        leave(stop, slurm.here(), first.served.counts["requests"] > 0, "request")
     stats = first.served.stats()
     log(
-        f"ended: {stats['streams']} streams, {stats['rows']} rows, {stats['bytes'] / 1e9:.2f} GB by process 0"
+        f"ended: {stats['streams']} streams, {stats['rows']} rows, {stats['bytes'] / 1e9:.3g} GB by process 0"
     )
-    if not first.close():
+    if stop.wants_requeue:
+        leave(stop, slurm.here(), stats["requests"] > 0, "request")
+    if not whole:
         os._exit(OK)  # a client that does not read must not keep the server
     return OK
+
+
+def close(first: Any, helpers: list[Any]) -> bool:
+    """End all processes; False where a stream of this one did not."""
+    for helper in helpers:
+        helper.stop()
+    whole = first is None or first.close()
+    for helper in helpers:
+        helper.join()
+    return whole
 
 
 def read_token(path: str | None) -> str | None:

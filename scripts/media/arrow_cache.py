@@ -90,8 +90,8 @@ class Cache:
         if left:
             room = max(0.0, self._room()) / 1e9
             self._log(
-                f"{self.folder}: {len(left)} of {len(parts)} parts would need {sum(left) / 1e9:.2f} GB decoded "
-                f"and found room for {room:.2f} GB: they are read from Parquet itself, which is slower; "
+                f"{self.folder}: {len(left)} of {len(parts)} parts would need {sum(left) / 1e9:.3g} GB "
+                f"decoded and found room for {room:.3g} GB: they are read from Parquet itself, slower; "
                 "wanted --cache DIR on a larger disk, or a larger --cache-gb"
             )
 

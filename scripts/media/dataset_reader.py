@@ -81,10 +81,10 @@ class DirectReader:
 
     def check(self, ticket: Ticket) -> None:
         """Raise TicketError where a ticket is for another state of the data set."""
-        if ticket.digest not in (None, self.digest):
+        if ticket.digest is not None and ticket.digest != self.digest:
             raise TicketError(
-                f"{self.folder}: the data set was changed: the SHA-256 of its dataset.json is "
-                f"{self.digest[:12]}…, wanted {str(ticket.digest)[:12]}…; bring the old one back, or train anew"
+                f"{self.folder}: the data set was changed: its dataset.json has SHA-256 "
+                f"{self.digest[:12]}…, wanted {ticket.digest[:12]}…; bring the old one back, or train anew"
             )
 
     def schema(self, ticket: Ticket) -> pa.Schema:

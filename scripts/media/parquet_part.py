@@ -1,4 +1,4 @@
-"""A Parquet part of a data set: checked against dataset.json, read by blocks of row groups, decoded to a file."""
+"""A Parquet part of a data set: checked against dataset.json, read by row groups, decoded into a file."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def read_groups(part: Part, groups: list[int]) -> pa.RecordBatch:
 
 
 def decode(part: Part, target: str) -> None:
-    """Write the rows of a part to an Arrow IPC file, a record batch a block; OSError where the disk is full."""
+    """Write a part as an Arrow IPC file, a record batch a block; OSError where the disk is full."""
     import pyarrow as pa
 
     with pa.OSFile(target, "wb") as file, pa.ipc.new_file(file, part.schema) as writer:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+OPEN_BLOCKS = 4096  # some 10 KB each
+
 
 class SplitRows:
     """Rows 0 to n - 1 of the parts, one after the other; DatasetError where their columns differ."""
@@ -30,6 +32,7 @@ class SplitRows:
         self._blocks: list[tuple[Any, int]] = []  # (reader or part, its block or row group)
         self._starts: np.ndarray | None = None  # first row of each block
         self._groups = RowGroups()
+        self._opened: dict[int, pa.RecordBatch] = {}
 
     @property
     def decoded_bytes(self) -> int:
@@ -84,7 +87,15 @@ class SplitRows:
 
     def _block(self, number: int) -> pa.RecordBatch:
         source, index = self._blocks[number]
-        return self._groups.get(source, index) if isinstance(source, Part) else source.get_batch(index)
+        if isinstance(source, Part):
+            return self._groups.get(source, index)
+        found = self._opened.get(number)
+        if found is None:  # not at each use: Arrow asks the system to page in the whole block
+            found = source.get_batch(index)
+            if len(self._opened) >= OPEN_BLOCKS:
+                self._opened = {}
+            self._opened[number] = found
+        return found
 
 
 def _lengths_of(parts: list[Part]) -> np.ndarray:

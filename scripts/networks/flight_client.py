@@ -22,7 +22,7 @@ LOST = (
     flight.FlightTimedOutError,
     OSError,
 )
-OPTIONS = [  # a node that is lost says nothing: ask whether it lives; servers refuse more than a ping in 5 min
+OPTIONS = [  # a lost node says nothing: ask whether it lives; servers refuse more than a ping in 5 min
     ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -46,8 +46,9 @@ class Patience:
         left = self._until - time.monotonic()
         if left <= 0:
             raise ServerError(
-                f"{source}: no server there for {self._wait_s:g} s ({plain(why)}); start it, then give the same "
-                "command again: sbatch slurm/flight.slurm DATA_DIR, or python scripts/serve_flight.py DATA_DIR"
+                f"{source}: no server there for {self._wait_s:g} s ({plain(why)}); start it, sbatch "
+                "slurm/flight.slurm DATA_DIR or python scripts/serve_flight.py DATA_DIR, then give the same "
+                "command again"
             ) from why
         time.sleep(min(self._pause_s, left))
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

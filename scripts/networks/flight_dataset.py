@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from multiprocessing import current_process
+from multiprocessing.context import ForkProcess
 from typing import Any, Callable
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -37,7 +39,8 @@ def open_reader(
 class ArrowFlightDataset(IterableDataset):
     """The batches of a ticket, in its order, also through the workers of a DataLoader.
 
-    `ticket` is that of the rank: {"split", "columns", "seed", "epoch", "batch_size", "rank", "world", "start"}.
+    `ticket` is that of the rank: {"split", "columns", "seed", "epoch", "batch_size", "rank", "world",
+    "start"}.
     `collate` makes an item of a record batch (default: the batch itself).
     """
 
@@ -60,11 +63,16 @@ class ArrowFlightDataset(IterableDataset):
         return max(0, -(-self.reader.count(self.ticket.split) // self.ticket.batch_size) - self.ticket.start)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the items that are left of the epoch; in a worker every so-manieth, so that a DataLoader, which
-        takes from its workers in turn, has them in order.
+        """Yield the items that are left of the epoch; worker j of k every k-th from the j-th on, so that a
+        DataLoader, which takes from its workers in turn, has them in order.
         """
         worker = get_worker_info()
         if worker is not None:
+            if isinstance(current_process(), ForkProcess) and isinstance(self.reader, FlightReader):
+                raise RuntimeError(
+                    "a DataLoader's worker was forked, and gRPC does not outlive that; wanted "
+                    'dataset.loader(K), or DataLoader(dataset, batch_size=None, num_workers=K, multiprocessing_context="spawn")'
+                )
             first = self.ticket.start + worker.id
             yield from self._items(self.ticket._replace(start=first, every=worker.num_workers))
             return
@@ -73,8 +81,8 @@ class ArrowFlightDataset(IterableDataset):
             yield item
 
     def loader(self, workers: int = 0) -> Iterator[Any]:
-        """Yield the items that are left of the epoch, made by so many worker processes; `state_dict` knows how
-        many were taken. Workers are spawned: gRPC does not outlive a fork.
+        """Yield the items that are left of the epoch, made by so many worker processes; `state_dict` knows
+        how many were taken. Workers are spawned: gRPC does not outlive a fork.
         """
         if not workers:
             yield from self

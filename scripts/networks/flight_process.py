@@ -22,7 +22,7 @@ from networks.served_datasets import ServedDatasets
 
 LOOK_S = 0.2
 START_S = 120.0
-END_S = 5.0  # what a stream gets that its client does not read on
+END_S = 3.0  # what a stream gets that its client does not read on
 SOCKET_BYTES = 100  # the system's limit of a socket's path is 107
 
 
@@ -53,8 +53,11 @@ class Process:
         scheme = "grpc" if settings.tls is None else "grpc+tls"
 
         def locations() -> list[str]:
-            with open(settings.address_file, encoding="utf-8") as file:
-                return list(json.load(file)["locations"])
+            try:
+                with open(settings.address_file, encoding="utf-8") as file:
+                    return list(json.load(file)["locations"])
+            except (OSError, ValueError):
+                return []  # somebody removed it: this process alone
 
         def server(location: str, tls: tuple[bytes, bytes] | None) -> FlightServer:
             return FlightServer(location, datasets, self.served, locations, settings.token, tls)
@@ -89,7 +92,7 @@ def _check_port(host: str, port: int) -> None:
             probe.bind(where)
     except OSError as error:
         raise ServerError(
-            f"{host}:{port}: {error.strerror or error}; wanted a free port of this machine: --port 0 takes any"
+            f"{host}:{port}: {error.strerror or error}; wanted a free port here: --port 0 takes any"
         ) from error
 
 
@@ -122,9 +125,12 @@ class Helper:
         """Tell whether it is at work."""
         return self._process.is_alive()
 
-    def close(self) -> None:
-        """End it."""
+    def stop(self) -> None:
+        """Ask it to end."""
         self._process.terminate()
+
+    def join(self) -> None:
+        """Wait until it has ended, and no longer than it may take."""
         self._process.join(END_S + 1)
         self._process.kill()
 

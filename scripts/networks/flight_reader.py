@@ -106,7 +106,8 @@ class FlightReader:
         connection, told = self.source.connect(patience, turn)
         if told["digest"] != self.digest:
             raise ServerError(
-                f"{self.source.source}: the data set {told['dataset']} was changed: the SHA-256 of its dataset.json "
-                f"is {told['digest'][:12]}…, wanted {self.digest[:12]}…; bring the old one back, or train anew"
+                f"{self.source.source}: the data set {told['dataset']} was changed: its dataset.json has "
+                f"SHA-256 {told['digest'][:12]}…, wanted {self.digest[:12]}…; bring the old one back, or "
+                "train anew"
             )
         return connection

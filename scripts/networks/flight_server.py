@@ -21,7 +21,7 @@ from networks.served_datasets import ServedDatasets
 ACTIONS = {
     "health": "answers {status}",
     "refresh": "looks again which data sets there are; answers {datasets: {name: digest}}",
-    "stats": "what this process has served: {streams, open, batches, rows, bytes, uptime_s}",
+    "stats": "what this process served: {requests, at_work, streams, open, batches, rows, bytes, uptime_s}",
     "dataset": "of {dataset}: {dataset, digest, description: the content of dataset.json}",
     "lengths": "of {dataset, split}: frames (or tokens) of each row, int32, little endian",
 }
@@ -35,7 +35,15 @@ class Served:
         self._lock = threading.Lock()
         self._since_s = self.last_s = time.monotonic()
         self.stopping = False
-        self.counts = {"requests": 0, "streams": 0, "open": 0, "batches": 0, "rows": 0, "bytes": 0}
+        self.counts = {
+            "requests": 0,
+            "at_work": 0,
+            "streams": 0,
+            "open": 0,
+            "batches": 0,
+            "rows": 0,
+            "bytes": 0,
+        }
 
     def add(self, **counts: int) -> None:
         """Count, and note that somebody was here."""
@@ -44,9 +52,18 @@ class Served:
             for name, count in counts.items():
                 self.counts[name] += count
 
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request, and that it is at work."""
+        self.add(requests=1, at_work=1)
+        try:
+            yield
+        finally:
+            self.add(at_work=-1)
+
     def idle_s(self) -> float:
-        """Return how long nobody has asked for anything; 0 while a stream is open."""
-        return 0.0 if self.counts["open"] else time.monotonic() - self.last_s
+        """Return how long nobody has asked for anything; 0 while a request is at work or a stream is open."""
+        return 0.0 if self.counts["open"] or self.counts["at_work"] else time.monotonic() - self.last_s
 
     def stats(self) -> dict[str, Any]:
         """Return the counts and the seconds since the start."""
@@ -60,7 +77,7 @@ class Token(flight.ServerMiddlewareFactory):
         super().__init__()
         self._wanted = f"Bearer {token}".encode()
 
-    def start_call(self, info: flight.CallInfo, headers: dict[str, list[Any]]) -> None:
+    def start_call(self, _info: flight.CallInfo, headers: dict[str, list[Any]]) -> None:
         """Raise FlightUnauthenticatedError for a call without the token; takes as long whatever it shows."""
         shown = [
             value for name, values in headers.items() if name.lower() == "authorization" for value in values
@@ -94,10 +111,9 @@ class FlightServer(flight.FlightServerBase):
             tls_certificates=[] if tls is None else [tls],
         )
 
-    def list_flights(self, context: Any, criteria: bytes) -> Iterator[flight.FlightInfo]:
+    def list_flights(self, _context: Any, _criteria: bytes) -> Iterator[flight.FlightInfo]:
         """Yield what is known of each split of each data set."""
-        self._served.add(requests=1)
-        with translated():
+        with self._served.request(), translated():
             for name in self._datasets.names():
                 _, reader = self._datasets.get(name)
                 for split in reader.dataset["splits"]:
@@ -105,34 +121,30 @@ class FlightServer(flight.FlightServerBase):
                         flight.FlightDescriptor.for_path(name, split), _stored(reader, name, split)
                     )
 
-    def get_flight_info(self, context: Any, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
+    def get_flight_info(self, _context: Any, descriptor: flight.FlightDescriptor) -> flight.FlightInfo:
         """Return the endpoints of a path [data set,] split, or of a ticket as the command: their batches, one
         after the other, are those of the ticket, and each can be fetched by itself.
         """
-        self._served.add(requests=1)
-        with translated():
+        with self._served.request(), translated():
             return self._info(descriptor, self._asked(descriptor))
 
-    def get_schema(self, context: Any, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
+    def get_schema(self, _context: Any, descriptor: flight.FlightDescriptor) -> flight.SchemaResult:
         """Return the columns of what a descriptor asks for."""
-        self._served.add(requests=1)
-        with translated():
+        with self._served.request(), translated():
             ticket = self._asked(descriptor)
             return flight.SchemaResult(self._datasets.get(ticket.dataset)[1].schema(ticket))
 
-    def do_get(self, context: Any, ticket: flight.Ticket) -> flight.GeneratorStream:
+    def do_get(self, _context: Any, ticket: flight.Ticket) -> flight.GeneratorStream:
         """Return the stream of record batches of a ticket."""
-        self._served.add(requests=1)
-        with translated():
+        with self._served.request(), translated():
             asked = read_ticket(ticket.ticket)
             _, reader = self._datasets.get(asked.dataset)
             schema, batches = reader.schema(asked), reader.batches(asked)
             return flight.GeneratorStream(schema, self._counted(batches))
 
-    def do_action(self, context: Any, action: flight.Action) -> list[bytes]:
+    def do_action(self, _context: Any, action: flight.Action) -> list[bytes]:
         """Answer an action of ACTIONS, whose body is JSON or nothing."""
-        self._served.add(requests=1)
-        with translated():
+        with self._served.request(), translated():
             if action.type not in ACTIONS:
                 raise TicketError(f"no action {action.type!r}; wanted one of {', '.join(ACTIONS)}")
             about = _json_of(action.body.to_pybytes() if action.body else b"")
@@ -142,7 +154,7 @@ class FlightServer(flight.FlightServerBase):
                 return [lengths.astype("<i4").tobytes()]
             return [json.dumps(self._told(action.type, about), allow_nan=False).encode()]
 
-    def list_actions(self, context: Any) -> list[tuple[str, str]]:
+    def list_actions(self, _context: Any) -> list[tuple[str, str]]:
         """Return the actions and what they answer."""
         return list(ACTIONS.items())
 

@@ -14,7 +14,9 @@ from networks import sampler
 
 
 class ServedDatasets:
-    """The folder itself where it is a data set, else its folders that are; DatasetError where there is none."""
+    """The folder itself where it is a data set, else the folders in it that are; DatasetError where there is
+    none.
+    """
 
     def __init__(
         self, folder: str, cache: str | None, cache_gb: float | None, log: Callable[[str], None]
@@ -25,7 +27,8 @@ class ServedDatasets:
         self._lock = threading.Lock()
         if not self.names():
             raise DatasetError(
-                f"{self.folder}: neither it nor a folder in it has a {DATASET}; wanted what build_parquet.py makes"
+                f"{self.folder}: neither it nor a folder in it has a {DATASET}; wanted what build_parquet.py "
+                "makes"
             )
         for name in self.names():
             self.get(name)

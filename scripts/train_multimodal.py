@@ -3,12 +3,13 @@
     python scripts/train_multimodal.py output/corpus_parquet --tokenizer output/corpus_tokenizer
     sbatch slurm/multimodal.slurm --address-file output/flight.json --hidden-dim 512 --latent-dim 128
 
-The data set is a folder of build_parquet.py, or a Flight server (serve_flight.py) that has one: --address-file,
-else --host and --port. Of each utterance some modalities, spans of time and tokens are hidden; the model gives
-back all of them: mean squared error of the normalised inputs, cross-entropy of the tokens. The run's folder,
-checkpoints/multimodal_{fusion}_r{lr}_h{hidden}_z{latent}_l{layers}_t{transformer}_b{batch}/<dataset>_s<seed>/,
-holds config.json, dataset.json (without its parts), the tokenizer, metrics.jsonl, best.pt and last.pt. The same
-command goes on where a run stopped, in the middle of an epoch too.
+The data set is a folder of build_parquet.py, or a Flight server (serve_flight.py) that has one:
+--address-file, else --host and --port. Of each utterance some modalities, spans of time and tokens are
+hidden; the model gives back all of it: mean squared error of the normalised inputs, cross-entropy of the
+tokens. The run's folder, checkpoints/multimodal_{fusion}_r{lr}_h{hidden}_z{latent}_l{layers}_t{transformer
+layers}_b{batch}/<dataset>_s<seed>/, holds config.json, dataset.json (what the model needs of the data's), the
+tokenizer, metrics.jsonl, best.pt and last.pt. The same command goes on where a run stopped, in the middle of
+an epoch too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import slurm
-from amela.cli import Parser, not_negative, parser, positive, ratio, seconds
+from amela.cli import Parser, parser, positive, ratio, seconds
 from amela.errors import OK, STOPPED, CallError, run_main
 from amela.files import write_aside
 from amela.leaving import leave
@@ -114,10 +115,11 @@ def _add_model(flags: Parser) -> None:
 
 def _add_task(flags: Parser) -> None:
     add = flags.add_argument
-    add("--modalities", type=modalities, metavar="A,B", help=f"what the model reads, of {','.join(MODALITIES)} "
-        "(default: what the data set has; mfcc only where it has no mel)")  # fmt: skip
-    add("--reconstruct", type=modalities, metavar="A,B", help="what it gives back, and the loss is made of "
-        "(default: all that it reads, but the speaker)")  # fmt: skip
+    add("--modalities", type=modalities, metavar="A,B",
+        help=f"what the model reads, of {','.join(MODALITIES)} (default: what the data set has; mfcc only "
+        "where it has no mel)")  # fmt: skip
+    add("--reconstruct", type=modalities, metavar="A,B",
+        help="what it gives back, which makes the loss (default: all that it reads but the speaker)")  # fmt: skip
     add("--text-loss", choices=["ce", "none"], default="ce", help="cross-entropy of tokens, or none")
     add("--mask-rate", type=ratio, default=0.3, help="chance of a modality, a token, a step to be hidden")
     add("--audio", choices=["real", "shuffled", "zero"], default="real",
@@ -208,7 +210,6 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
     from networks.checkpoints import take_weights
     from networks.flight_dataset import open_reader
     from networks.fusion import SHAPE, MultimodalModel
-    from networks.fusion_batch import RowError
     from networks.fusion_task import CollapsedError, FusionTask
 
     sizes = "_".join(f"{letter}{args.settings[name]}" for name, letter in SHORT.items())
@@ -224,7 +225,7 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
             opened = reader()
             data, digest = opened.dataset, opened.digest
             config = run.freeze(settings_of(args, data, digest), {})
-        except (DatasetError, RowError) as exc:
+        except DatasetError as exc:
             raise CallError(str(exc)) from exc
         keep_tokenizer(args, data, run.path)
         kept = {name: value for name, value in data.items() if name not in ("splits", "settings")}
@@ -241,7 +242,7 @@ def train(args: argparse.Namespace, stop: Stop) -> int:
     def gone(gained: bool) -> None:
         leave(stop, slurm.here(), gained, "step")
 
-    bad = (DatasetError, RowError, CollapsedError)
+    bad = (DatasetError, CollapsedError)
     outside = running.Outside(run, stop, write_aside, log, gone, CallError, bad)
     return STOPPED if running.run(outside, args, prepare, build).result is None else OK
 

@@ -82,18 +82,28 @@ def test_lines_are_those_on_record(cluster, checkout, monkeypatch):
     assert lines.replace(f"{checkout}/", "/data/").splitlines() == record.read_text().splitlines()
 
 
-def test_every_step_waits_for_those_before_it_whatever_is_left_out():
-    for kind in (multimodal.AUDIO, multimodal.TEXT, multimodal.MANIFEST, multimodal.TEXT_MANIFEST):
-        for skip in ([], ["emotion"], ["transcribe", "features"], ["explode"]):
-            before: set[str] = set()
-            for step in multimodal.multimodal_steps(kind, skip):
-                assert {*step.after_ok, *step.after_any} | {step.beside or step.name} <= before | {step.name}
-                before.add(step.name)
-            assert not before & {*skip, *(f"merge.{name}" for name in skip)}
-            heard = before & {"vad", "transcribe", "features"}
-            assert bool(heard - {*skip}) == (kind in (multimodal.AUDIO, multimodal.MANIFEST) and heard != {*skip})
-            last = ("train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard")
-            assert tuple(step.name for step in multimodal.multimodal_steps(kind, skip))[-5:] == last
+@pytest.mark.parametrize("kind", ["audio", "text", "manifest", "manifest of text"])
+def test_every_step_waits_for_those_before_it_whatever_is_left_out(kind: str):
+    for skip in ([], ["emotion"], ["transcribe", "features"], ["explode"]):
+        steps = multimodal.multimodal_steps(kind, skip)
+        before: set[str] = set()
+        for step in steps:
+            assert {*step.after_ok, *step.after_any} <= before, (skip, step)
+            assert not step.beside or step.beside in before
+            before.add(step.name)
+        assert not before & {*skip, *(f"merge.{name}" for name in skip)}
+        has_audio = kind in ("audio", "manifest")
+        assert ("vad" in before) == has_audio
+        assert ("features" in before) == (has_audio and "features" not in skip)
+        assert ("sentences" in before) == (kind == "text")
+        names = [step.name for step in steps]
+        assert names[-5:] == ["train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
+    last = {step.name: step for step in multimodal.multimodal_steps("text", ["emotion"])}
+    assert last["train_tokenizer"].after_ok == ("sentences",)
+    assert {step.name: step for step in multimodal.multimodal_steps("audio", [])}["train_tokenizer"].after_ok == (
+        "merge.features",
+        "merge.emotion",
+    )
 
 
 def test_here_from_texts_to_a_trained_model_then_only_what_is_missing(texts: Path):

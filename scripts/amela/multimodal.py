@@ -17,7 +17,6 @@ SMALL = (
     "--hidden-dim 64 --latent-dim 32 --num-heads 4 --num-layers 2 --transformer-layers 2 "
     "--learning-rate 0.001"
 )
-ADDRESS = "--address-file {parquet}/flight.json"
 WANTED = "audio, text (.txt), a folder of either, or a manifest (.json)"
 HEARD = ("vad", "transcribe", "explode", "features")  # steps that need audio
 SENTENCES = Step("sentences", "{folder} {manifest}", makes="{manifest}")
@@ -39,7 +38,7 @@ TRAINED = (
     ),
     Step(
         "multimodal",
-        f"{ADDRESS} --tokenizer {{tokenizer}} --dataset {{segments_name}}_parquet",
+        "--address-file {parquet}/flight.json --tokenizer {tokenizer} --dataset {segments_name}_parquet",
         after_ok=("build_parquet",),
         runs=f"{CHECKPOINTS}/multimodal_*/{{segments_name}}_parquet_s*",
         data="{parquet}/dataset.json",
@@ -48,12 +47,12 @@ TRAINED = (
     ),
     Step(
         "flight",
-        f"{{parquet}} --port 0 {ADDRESS}",
+        "{parquet}",
         after_ok=("build_parquet",),
         beside="multimodal",
         tells="its address is in",
-        defaults="--host 0.0.0.0 --token-file {parquet}/flight.token --idle-s 3600",
-        local="--idle-s 3600",
+        defaults="--idle-s 3600",
+        local="--idle-s 3600 --host 127.0.0.1",
     ),
     Step("dashboard", "", beside="multimodal", tells="://", local="--port 0", on_request=True),
 )

@@ -1,4 +1,4 @@
-"""Runs of trainers, found again by what comes after them."""
+"""Runs of the trainers, found again by what comes after them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Run(NamedTuple):
     config: dict[str, Any]
 
 
-def find_run(path: str) -> Run:
+def find_run(path: str, trainer: str = "train_lstm.py") -> Run:
     """Return the run of a folder, or of a best.pt in it; CallError where it is none, or has no whole best.pt
-    yet.
+    yet. `trainer` is the script whose run is wanted.
     """
     given = Path(path)
     folder = given if given.is_dir() else given.parent
     if not given.exists() or not (folder / CONFIG).exists():
         what = f"no {CONFIG} in {folder}" if given.exists() else "no such run"
-        raise CallError(f"{path}: {what}; wanted a run folder of train_lstm.py, or its {BEST} in its place")
+        raise CallError(f"{path}: {what}; wanted a run folder of {trainer}, or its {BEST} in its place")
     checkpoint = folder / BEST if given.is_dir() else given
     if not checkpoint.exists():
         raise CallError(

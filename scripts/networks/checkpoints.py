@@ -69,7 +69,9 @@ def take_weights(model: Any, path: str, config: dict[str, Any], shape: Sequence[
     saved = read(path)
     found = saved["config"]
     differences = [
-        f"{name} {found.get(name)}, wanted {config[name]}" for name in shape if found.get(name) != config[name]
+        f"{name} {found.get(name)}, wanted {config[name]}"
+        for name in shape
+        if found.get(name) != config[name]
     ]
     if differences:
         raise CheckpointError(f"{path}: found {'; '.join(differences)}: give the model's settings as there")

@@ -97,6 +97,9 @@ class MultimodalModel(nn.Module):
             frames = self.stride if name in self.widths else 1
             size = config["vocab_size"] if name == "text" else sizes[name]
             self.write[name] = nn.Linear(width, frames * size)
+        for layer in self.write.values():  # begins by saying the mean
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config["num_layers"]))
         self.norm = nn.LayerNorm(width)
 

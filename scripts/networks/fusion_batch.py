@@ -22,10 +22,6 @@ CONTOUR = ("f0_hz", "voicing", "energy_db")
 BEFORE = -1.0  # the time of a condition
 
 
-class RowError(ValueError):
-    """A row that cannot be used; the message names its key and says what was found and wanted."""
-
-
 class Example(NamedTuple):
     """A row, normalised; `values` and `valid` by modality: arrays (frames, width), others (width,)."""
 
@@ -108,10 +104,10 @@ def collate(examples: Sequence[Example], hidden: Sequence[Hidden], stride: int, 
             hide[name] = torch.tensor([bool(one[name][0]) for one in hidden])
     if "speaker" in hidden[0]:
         hide["speaker"] = torch.tensor([bool(one["speaker"][0]) for one in hidden])
-    known = [
-        example.speaker if 0 <= example.speaker < speakers else speakers for example in examples
-    ]
-    emotional = valid["emotion"].any(-1) if "emotion" in valid else torch.zeros(len(examples), dtype=torch.bool)
+    known = [example.speaker if 0 <= example.speaker < speakers else speakers for example in examples]
+    emotional = (
+        valid["emotion"].any(-1) if "emotion" in valid else torch.zeros(len(examples), dtype=torch.bool)
+    )
     return Batch(
         **fields, shown=seen, target=target, valid=valid, hide=hide, speaker=torch.tensor(known),
         steps_valid=_pad([np.ones(count, bool) for count in steps], max(steps), bool),

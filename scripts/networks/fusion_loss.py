@@ -109,10 +109,11 @@ def _ratio(over: float, under: float) -> float | None:
 
 
 def retrieved(output: Output, batch: Batch) -> Tensor:
-    """Return [utterances found, utterances] of a batch of which only text was shown: whose audio is the
-    nearest to what the text made the model expect.
+    """Return [utterances found, utterances] of a batch of which only text was shown: for each audio, is it
+    its own text that made the model expect the nearest to it?
 
-    Pooled over time: the mean frame of each array, and prosody; mean squared distance over what is there.
+    Pooled over time: the mean frame of each array, and prosody; mean squared distance over what is there. To
+    look for the text and not for the audio keeps what no text can tell, as the level, out of the comparison.
     """
     has_audio = batch.steps_valid.any(-1)
     rows = int(has_audio.sum())
@@ -126,7 +127,7 @@ def retrieved(output: Output, batch: Batch) -> Tensor:
             there = (valid.any(1) if valid.dim() > 2 else valid).float()[None]
             squares = (expected[:, None] - own[None]) ** 2 * there
             distances += squares.sum(-1) / there.sum(-1).clamp(min=1)
-    right = (distances.argmin(1) == torch.arange(rows, device=distances.device)).sum() if rows > 1 else 0
+    right = (distances.argmin(0) == torch.arange(rows, device=distances.device)).sum() if rows > 1 else 0
     return _pair(torch.as_tensor(right, device=distances.device), rows if rows > 1 else 0)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 SPAN_STEPS = 5  # mean length of a hidden span of audio, in steps
-TWINS = {"mfcc": "mel"}  # nearly a function of each other: hidden together, else one would give the other away
+TWINS = {
+    "mfcc": "mel"
+}  # nearly a function of each other: hidden together, else one would give the other away
 
 Hidden = dict[str, np.ndarray]
 
@@ -18,17 +20,19 @@ def draw(
     """Return which parts are hidden by modality: text (tokens,), arrays (steps,), others (1,); true is
     hidden.
 
-    A modality is hidden as a whole with probability `rate`, but never all that are there. Of the others,
-    `rate` of the text's tokens are hidden, and spans of time that cover about `rate` of the steps: all arrays
-    together, so that one does not give another away. A text's first token, <bos>, is shown.
+    A modality is hidden as a whole with probability `rate`, but never all; with probability `rate` / 2 all
+    but one are, so that each learns to stand for the others. Of what is not, `rate` of the text's tokens are
+    hidden, and spans of time that cover about `rate` of the steps: all arrays together, so that one does not
+    give another away. A text's first token, <bos>, is shown.
     """
     names = [name for name in modalities if name not in TWINS or TWINS[name] not in modalities]
     chances = {name: random.random() < rate for name in names}
-    keeps = names[int(random.integers(len(names)))]
+    telling = [name for name in names if name != "speaker"] or names
+    keeps, alone = telling[int(random.integers(len(telling)))], random.random() < rate / 2
     spans = _spans(random, steps, rate)
     single = random.random(tokens) < rate
-    if all(chances.values()):
-        chances[keeps] = False
+    if alone or all(chances.values()):
+        chances = {name: name != keeps for name in names}
     whole = {name: chances[name if name in chances else TWINS[name]] for name in modalities}
     found = {}
     for name in modalities:

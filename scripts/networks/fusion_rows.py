@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from media.dataset import PROSODY, arrays_of
+from media.dataset import PROSODY, DatasetError, arrays_of
 from media.prosody import semitones
-from networks.fusion_batch import ARRAYS, CONTOUR, Example, RowError
+from networks.fusion_batch import ARRAYS, CONTOUR, Example
 
 COLUMNS = {  # of the data set, by what needs them
     "text": ("tokens", "context_tokens"),
@@ -44,10 +45,10 @@ class Rows:
                 ]
 
     def of_batch(self, batch: Any) -> list[Example]:
-        """Return the rows of a pyarrow RecordBatch; RowError where a column is missing, or a row is broken."""
+        """Return the rows of a pyarrow RecordBatch; DatasetError for a missing column or a broken row."""
         missing = [name for name in columns_of(self.modalities) if name not in batch.schema.names]
         if missing:
-            raise RowError(
+            raise DatasetError(
                 f"the data set: found a part without {', '.join(missing)}; its parts are of mixed schemas: "
                 "build it anew by build_parquet.py"
             )
@@ -75,10 +76,12 @@ class Rows:
             valid[name] = ~np.isnan(found)
             values[name] = np.where(valid[name], (found - mean) / std, 0.0).astype(np.float32)
             if not np.isfinite(values[name]).all():
-                raise RowError(f"{key}: {name} holds an infinite number; wanted finite ones: extract it again")
+                raise DatasetError(
+                    f"{key}: {name} holds an infinite number; wanted finite ones: extract it again"
+                )
         text, context = self._text(row)
         if not (frames or len(text) or any(mask.any() for mask in valid.values())):
-            raise RowError(f"{key}: found neither text nor audio that the model reads")
+            raise DatasetError(f"{key}: found neither text nor audio that the model reads")
         return Example(key, text, context, frames, values, valid, int(_or(row.get("speaker_id"), -1)))
 
     def _array(self, name: str, row: Mapping[str, Any], frames: int) -> np.ndarray:
@@ -91,9 +94,11 @@ class Rows:
             array = np.zeros((0, wanted[1])) if array is None or not len(array) else array
             array = (array[:, None] if array.ndim == 1 else array).astype(np.float32)
             if array.shape != wanted:
-                raise RowError(f"{row['key']}: found {part} of shape {array.shape}, wanted {wanted}")
+                raise DatasetError(f"{row['key']}: found {part} of shape {array.shape}, wanted {wanted}")
             if np.isnan(array).any():
-                raise RowError(f"{row['key']}: {part} holds NaN; wanted numbers: extract its features again")
+                raise DatasetError(
+                    f"{row['key']}: {part} holds NaN; wanted numbers: extract its features again"
+                )
             found.append(semitones(array) if part == "f0_hz" else array)
         return np.concatenate(found, 1)
 
@@ -103,23 +108,25 @@ class Rows:
         if told is None:
             return np.full(self.widths[name], np.nan, np.float32)
         if len(told) != self.widths[name]:
-            raise RowError(f"{row['key']}: found {len(told)} values of {name}, wanted {self.widths[name]}")
-        if any(value is not None and value != value for value in told):
-            raise RowError(f"{row['key']}: {name} holds NaN; wanted a number or null: build the data set anew")
+            raise DatasetError(
+                f"{row['key']}: found {len(told)} values of {name}, wanted {self.widths[name]}"
+            )
+        if any(value is not None and math.isnan(value) for value in told):
+            raise DatasetError(
+                f"{row['key']}: {name} holds NaN; wanted a number or null: build the data set anew"
+            )
         return np.array(told, np.float32)
 
     def _text(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of text and context, cut to what the model has positions for: context first."""
         if "text" not in self.modalities:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        text, context = (
-            np.array(_or(row.get(name), []), np.int64) for name in ("tokens", "context_tokens")
-        )
+        text, context = (np.array(_or(row.get(name), []), np.int64) for name in ("tokens", "context_tokens"))
         for ids in (text, context):
             if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocab_size:
-                raise RowError(
-                    f"{row['key']}: found token {int(ids.max())}, wanted 0 to {self.vocab_size - 1}: the data "
-                    "set and its tokenizer do not belong together"
+                raise DatasetError(
+                    f"{row['key']}: found token {int(ids.max())}, wanted 0 to {self.vocab_size - 1}: the "
+                    "data set and its tokenizer do not belong together"
                 )
         self.cut += len(text) > self.limit
         text = text[: self.limit]
@@ -127,7 +134,7 @@ class Rows:
 
 
 def shape_of(data: dict[str, Any], modalities: Sequence[str]) -> dict[str, int]:
-    """Return the width of each of these modalities in a data set (dataset.json); RowError where it has it
+    """Return the width of each of these modalities in a data set (dataset.json); DatasetError where it has it
     not.
     """
     widths = {}
@@ -146,7 +153,7 @@ def shape_of(data: dict[str, Any], modalities: Sequence[str]) -> dict[str, int]:
             widths |= {"prosody": len(PROSODY)} if name == "prosody" else {}
             why = ""
         if why:
-            raise RowError(
+            raise DatasetError(
                 f"the data set has {why}, then build_parquet.py; or leave {name} out of --modalities"
             )
     return widths

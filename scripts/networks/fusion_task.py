@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class FusionTask:
     """
 
     counted = "utterances"
-    rates: dict[str, float] = {}
+    rates: ClassVar[dict[str, float]] = {}
 
     def __init__(self, model: MultimodalModel, reader: Any, data: dict[str, Any], config: dict[str, Any],
                  group: Group, device: torch.device, log: Callable[[str], None]) -> None:  # fmt: skip
@@ -89,7 +89,10 @@ class FusionTask:
         self._tell_cuts()
         there = [batch for batch in batches if batch is not None]
         return Step(
-            batches, sum(map(len, whole)), sum(_cells(one) for one in there), sum(_filled(one) for one in there)
+            batches,
+            sum(map(len, whole)),
+            sum(_cells(one) for one in there),
+            sum(_filled(one) for one in there),
         )
 
     def _open(self, split: str, asked: dict[str, Any]) -> Any:
@@ -120,7 +123,7 @@ class FusionTask:
         """Return sums over utterances: `loss`, and its part of each modality."""
         if batch is None:  # every process adds the same sums, some of nothing
             nothing = torch.stack([weight.sum() for weight in self.model.parameters()]).sum() * 0.0
-            return {name: nothing for name in ("loss", *(f"loss_{one}" for one in self.config["reconstruct"]))}
+            return dict.fromkeys(("loss", *(f"loss_{one}" for one in self.config["reconstruct"])), nothing)
         batch = batch.to(self.device)
         return fusion_loss.losses(self.model(batch), batch)
 
@@ -179,9 +182,9 @@ class FusionTask:
         spread, rows = found["embedding_spread"], sums["loss"][1]
         if rows >= LEAST_ROWS and spread is not None and not spread >= COLLAPSED:
             raise CollapsedError(
-                f"the model has collapsed: over {rows:.0f} utterances of the validation set the variance of the "
-                f"embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it says the "
-                "same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run (--seed)"
+                f"the model has collapsed: over {rows:.0f} utterances of the validation set the variance of "
+                f"the embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it "
+                "says the same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run (--seed)"
             )
         return found
 
@@ -192,8 +195,8 @@ def accuracy_is(config: dict[str, Any]) -> str | None:
         return "share of the masked text tokens of the validation set that are given back right"
     if config["retrieves"]:
         return (
-            f"retrieval@1: share of validation utterances whose text alone makes the model expect their own "
-            f"audio rather than that of the others of {VALIDATION_ROWS}"
+            "retrieval@1: share of validation utterances to whose audio their own text alone makes the model "
+            f"expect the nearest, among the texts of {VALIDATION_ROWS}"
         )
     return None
 

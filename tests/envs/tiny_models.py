@@ -82,7 +82,8 @@ def make_lm(folder: Path, kind: str, texts: list[str], positions: int = 64) -> P
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=end, eos_token=end)
     tokenizer.save_pretrained(folder)
     shape = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2}
-    shape |= {"num_attention_heads": 2, "max_position_embeddings": positions, "bos_token_id": 0, "eos_token_id": 0}
+    shape |= {"num_attention_heads": 2, "max_position_embeddings": positions}
+    shape |= {"bos_token_id": 0, "eos_token_id": 0}
     torch.manual_seed(2)
     if kind == "llama":
         config = transformers.LlamaConfig(**shape, intermediate_size=64)

@@ -65,7 +65,12 @@ async def serve(args: argparse.Namespace) -> int:
     html = page.template()
     try:
         running = await server.serve(
-            args.host, args.port, args.token, lambda nonce: page.fill(html, args.token, nonce), library, hub.serve_page
+            args.host,
+            args.port,
+            args.token,
+            lambda nonce: page.fill(html, args.token, nonce),
+            library,
+            hub.serve_page,
         )
     except OSError as exc:
         raise _cannot_listen(args, exc) from exc
@@ -92,7 +97,9 @@ def _say(args: argparse.Namespace, port: int) -> None:
             "encrypted; whoever knows the token can look"
         )
     log(f"on this machine open  {address(args.host, port, args.token)}")
-    log(f"from your own, type   {tunnel(args.host, port)}   and open  {address('127.0.0.1', port, args.token)}")
+    log(
+        f"from your own, type   {tunnel(args.host, port)}   and open  {address('127.0.0.1', port, args.token)}"
+    )
 
 
 def _library() -> bytes:
@@ -129,7 +136,9 @@ def parse_args() -> argparse.Namespace:
     args.folders = args.folders or list(DEFAULT)
     args.token = secrets.token_urlsafe(24) if args.token is None else args.token
     if not args.token or not args.token.isprintable():
-        raise CallError("--token: found nothing, wanted a word that nobody guesses; leave it out for a random one")
+        raise CallError(
+            "--token: found nothing, wanted a word that nobody guesses; leave it out for a random one"
+        )
     if args.port > 65535:
         raise CallError(f"--port {args.port}: wanted 0 to 65535")
     for folder in args.folders:

@@ -65,4 +65,3 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().splitlines()
     return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be half written
-

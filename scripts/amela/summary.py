@@ -18,7 +18,14 @@ from amela.results import errors_void, read_results, result_files
 from amela.state import stage_folders
 
 
-ORDER = ("running", "stale", "failed", "stopped", "waiting", "done")  # of shards, those that need a look first
+ORDER = (
+    "running",
+    "stale",
+    "failed",
+    "stopped",
+    "waiting",
+    "done",
+)  # of shards, those that need a look first
 
 
 class ShardSummary(NamedTuple):

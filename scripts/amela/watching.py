@@ -117,7 +117,10 @@ def find_grids(
     """
     told = []
     for top in folders:
-        names = {path.stem[len("grid_") : -MARK - 1] for path in Path(top).glob(f"grid_*_{'[0-9a-f]' * MARK}.jsonl")}
+        names = {
+            path.stem[len("grid_") : -MARK - 1]
+            for path in Path(top).glob(f"grid_*_{'[0-9a-f]' * MARK}.jsonl")
+        }
         for dataset in sorted(names):
             try:
                 rows = ranked_runs(top, dataset, lambda run: known(run) or losses_of(run))

@@ -145,8 +145,8 @@ class Columns:
 
 
 def thin(x: Any, y: Any, most: int) -> Any:
-    """Return the indices of at most `most` points that draw the same line: of each of most / 2 equal stretches
-    of x the lowest and the highest, so that no peak is lost.
+    """Return the indices of at most `most` points (4 or more) that draw the same line: the first, the last, and
+    of each of most / 2 - 1 equal stretches of x the lowest and the highest, so that no peak is lost.
 
     x (n,) does not fall. A stretch as wide as a pixel looks the same as with all of its points.
     """
@@ -154,11 +154,11 @@ def thin(x: Any, y: Any, most: int) -> Any:
 
     if len(x) <= most:
         return np.arange(len(x))
-    edges = np.linspace(x[0], x[-1], most // 2 + 1)[:-1]
+    edges = np.linspace(x[0], x[-1], most // 2)[:-1]
     starts = np.unique(np.searchsorted(x, edges))
     lengths = np.diff(np.append(starts, len(x)))
     stretch = np.repeat(np.arange(len(starts)), lengths)
-    picked = []
+    picked = [[0, len(x) - 1]]
     for extreme in (np.minimum, np.maximum):
         there = np.flatnonzero(y == np.repeat(extreme.reduceat(y, starts), lengths))
         picked.append(there[np.flatnonzero(np.diff(stretch[there], prepend=-1))])

@@ -110,7 +110,11 @@ class Hub:
             await asyncio.sleep(READ_S)
 
     def tell_itself(self, found: int) -> None:
-        """Have the message about the hub: where it looks, how many of the runs found it has read."""
+        """Have the message about the hub: where it looks, how many of the runs found it has read.
+
+        It is the last of all, so that a page that gets it knows the runs that were there.
+        """
+        self.subjects.pop("hub", None)
         self.tell("hub", {"type": "hub", "folders": self.folders, "runs": len(self.runs), "found": found})
 
     def tell(self, subject: str, message: dict[str, Any]) -> None:

@@ -1,7 +1,17 @@
 // The lists beside the curves: runs, grids, stages. Rows are kept, so that what is open or has the focus stays so.
 
-const nameOf = (run) => run.path.split("/").filter(Boolean).at(-1);
-const modelOf = (run) => run.path.split("/").filter(Boolean).slice(0, -1).join("/");
+/** Call each run by the end of its path, or by what is before it where that tells runs apart, or by both. */
+function nameAll() {
+  const parts = [...runs.values()].map((run) => [run, run.path.split("/").filter(Boolean)]);
+  const once = (texts) => new Set(texts).size === texts.length;
+  const [ends, models] = [-1, -2].map((at) => parts.map(([, words]) => words.at(at) ?? ""));
+  parts.forEach(([run, words], index) => {
+    const [end, model] = [ends[index], models[index]];
+    run.name = once(ends) ? end : once(models) ? model : `${model} ${end}`;
+    run.rest = (once(ends) ? words.slice(0, -1) : once(models) ? [end] : words.slice(0, -2)).join("/");
+  });
+}
+
 const figure = (value) => (value === null || value === undefined ? "" : Math.abs(value) >= 1e6 || (value && Math.abs(value) < 1e-3) ? value.toExponential(3) : String(Number(value.toFixed(4))));
 const stateTag = (state) => make("span", { class: `state ${state}` }, state);
 
@@ -16,8 +26,8 @@ function factsLine({ step, epoch, loss, valid_loss: valid, best_loss: best, toke
 
 function rowOf(run) {
   if (run.row) return run.row;
-  const [mark, name, state, model, facts] = [make("i"), make("strong", {}, nameOf(run)), make("span"), make("small", {}, modelOf(run)), make("small")];
-  const button = make("button", { type: "button", title: run.path }, mark, name, state, model, facts);
+  const [name, state, rest, facts] = [make("strong"), make("span"), make("small"), make("small")];
+  const button = make("button", { type: "button", title: run.path }, make("i"), name, state, rest, facts);
   button.addEventListener("click", () => {
     run.picked = run.shown = !run.shown;
     colourAll();
@@ -25,18 +35,20 @@ function rowOf(run) {
     draw();
     watch();
   });
-  return (run.row = { item: make("li", {}, button), button, state, facts });
+  return (run.row = { item: make("li", {}, button), button, name, state, rest, facts });
 }
 
 function drawRuns() {
+  nameAll();
   const sorted = [...runs.values()].sort((a, b) => isRunning(b) - isRunning(a) || a.path.localeCompare(b.path));
   sorted.forEach((run, index) => {
-    const { item, button, state, facts } = rowOf(run);
+    const { item, button, name, state, rest, facts } = rowOf(run);
     button.setAttribute("aria-pressed", String(run.shown));
     button.style.setProperty("--own", `var(${colourName(run)})`);
     button.classList.toggle("dashed", run.colour >= 8);
     if (state.textContent !== run.facts.state) Object.assign(state, { textContent: run.facts.state, className: `state ${run.facts.state}`, title: run.facts.where });
-    facts.textContent = factsLine(run.facts);
+    const texts = [[name, run.name], [rest, run.rest], [facts, factsLine(run.facts)]];
+    for (const [node, text] of texts) if (node.textContent !== text) node.textContent = text;
     if (byId("runs").children[index] !== item) byId("runs").insertBefore(item, byId("runs").children[index] || null);
   });
 }

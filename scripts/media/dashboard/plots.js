@@ -6,7 +6,7 @@ const CURVES = [
   { id: "loss", title: "Loss", files: "metrics", series: ["loss", "valid_loss"], log: true, note: "Training thin, validation thick." },
   { id: "accuracy", title: "Accuracy", files: "metrics", series: ["accuracy", "valid_accuracy"], show: share, optional: true },
   { id: "lr", title: "Learning rate", files: "metrics", series: ["lr"], log: true, show: (value) => String(Number(value.toPrecision(3))) },
-  { id: "speed", title: "Tokens a second", files: "speed", series: ["tokens_per_s"], log: true },
+  { id: "speed", title: "Tokens a second", files: "speed", series: ["tokens_per_s"] },
   { id: "padding", title: "Padding", files: "metrics", series: ["padding"], show: share, note: "Share of what is computed that is no data." },
   { id: "wait", title: "Wait for data", files: "speed", series: ["data_wait"], show: share, note: "Share of the time in which nothing is computed." },
   { id: "grad", title: "Gradient norm", files: "metrics", series: ["grad_norm"], log: true, note: "Before clipping, mean over the steps of a line." },
@@ -22,7 +22,9 @@ function figureOf(curve) {
   const box = make("div", { class: "canvas" }, canvas);
   const caption = make("small", {}, curve.note || "");
   const figure = make("figure", { class: curve.id === "loss" ? "first" : null }, make("figcaption", {}, curve.title, caption), box);
-  byId(curve.other ? "others" : "charts").append(figure);
+  const place = byId(curve.other ? "others" : "charts");
+  const later = [...charts.values()].find((one) => one.figure.parentNode === place && CURVES.indexOf(one.curve) > CURVES.indexOf(curve));
+  place.insertBefore(figure, later?.figure || null);
   const chart = new Chart(canvas, { type: "line", data: { datasets: [] }, options: optionsOf(curve) });
   const one = { curve, chart, canvas, caption, figure };
   charts.set(curve.id, one);
@@ -48,14 +50,14 @@ function optionsOf(curve) {
 /** One line of a chart. The same object is kept, so that Chart.js need not begin anew. */
 function lineOf(curve, run, name) {
   run.lines ??= {};
-  const line = (run.lines[`${curve.id} ${name}`] ??= { label: nameOf(run), run: run.path, series: name });
+  const line = (run.lines[`${curve.id} ${name}`] ??= { run: run.path, series: name });
   const points = run.files[curve.files].series.get(name);
   const colour = styles().getPropertyValue(colourName(run)).trim();
-  const thin = curve.series.length > 1 && !name.startsWith("valid_");
+  const noisy = !name.startsWith("valid_"); // thin, and others show through
   const radius = points.length < 2 || (name.startsWith("valid_") && points.length <= 60) ? 2.5 : 0;
   return Object.assign(line, {
-    data: points.filter((point) => point.x !== null), borderColor: thin ? `${colour}99` : colour, backgroundColor: colour, borderWidth: thin ? 1 : 2,
-    borderDash: run.colour >= 8 ? [6, 4] : [], pointRadius: radius, pointHoverBackgroundColor: colour, pointBorderWidth: 0, order: thin ? 1 : 0,
+    label: run.name, data: points.filter((point) => point.x !== null), borderColor: noisy ? `${colour}a6` : colour, backgroundColor: colour, borderWidth: noisy ? 1.25 : 2,
+    borderDash: run.colour >= 8 ? [6, 4] : [], pointRadius: radius, pointHoverBackgroundColor: colour, pointBorderWidth: 0, order: noisy ? 1 : 0,
   });
 }
 
@@ -98,7 +100,6 @@ function draw() {
 function drawNow() {
   due = false;
   drawn = performance.now();
-  byId("training").hidden = !runs.size;
   if (!runs.size) return;
   CURVES.forEach(drawCurve);
   const others = otherCurves();
@@ -109,7 +110,11 @@ function drawNow() {
     performance.mark("drawn");
     document.body.dataset.drawn = "true";
   }
+  if (Math.abs(chartWidth() - view.width) > 0.2 * view.width) watch(); // another width takes another number of points
 }
+
+/** The width of the widest chart, which is as many pixels as points are drawn on; about that before there is one. */
+const chartWidth = () => Math.round(charts.get("loss")?.chart.chartArea?.width || Math.max(200, byId("plots").clientWidth - 60));
 
 /** Dragging across a chart picks a part of the axis, for all charts. */
 function pickRange(box, chart) {

@@ -34,7 +34,9 @@ def serve(
         url = urlsplit(request.path)
         given = parse_qs(url.query).get("token", [""])[0]
         if not hmac.compare_digest(given.encode(), token.encode()):
-            return _text(connection, 403, "Wrong token, or none: open the address that dashboard.py printed.\n")
+            return _text(
+                connection, 403, "Wrong token, or none: open the address that dashboard.py printed.\n"
+            )
         if not _is_own(request.headers):
             return _text(connection, 403, "Another page may not use the dashboard.\n")
         if url.path == SOCKET:

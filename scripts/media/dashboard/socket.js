@@ -40,7 +40,7 @@ async function lost() {
 
 /** Tell the hub what is looked at, and what of it is here already. */
 function watch() {
-  view.width = Math.max(100, Math.round(charts.get("loss")?.chart.chartArea?.width || byId("plots").clientWidth - 60 || 600));
+  view.width = chartWidth();
   if (socket?.readyState === WebSocket.OPEN) {
     socket.send(JSON.stringify({ type: "watch", runs: shownRuns().map((run) => run.path), width: view.width, from: view.from, to: view.to, have: have() }));
   }
@@ -64,7 +64,6 @@ function takeHub({ folders, runs: read, found }) {
   byId("waiting").hidden = read > 0 && read === found;
   byId("waiting").textContent = found ? `Reading ${count(found)} runs: ${count(read)} done …` : `No runs yet in ${where}. A run appears here as soon as it has begun.`;
   update();
-  if (read === found) settled = true;
 }
 
 let pending = null; // many runs tell their facts at once: lists and choice are brought up to date together
@@ -76,6 +75,7 @@ function later() {
 function update() {
   clearTimeout(pending);
   pending = null;
+  byId("training").hidden = !runs.size;
   const changed = choose();
   drawRuns();
   draw();
@@ -97,11 +97,7 @@ byId("log").addEventListener("click", ({ target }) => {
 byId("whole").addEventListener("click", () => lookAt(null));
 byId("more").addEventListener("toggle", draw);
 byId("again").addEventListener("click", connect);
-let resized = null;
-addEventListener("resize", () => {
-  clearTimeout(resized);
-  resized = setTimeout(() => { draw(); if (Math.abs(byId("plots").clientWidth - 60 - view.width) > 0.2 * view.width) watch(); }, 300);
-});
+addEventListener("resize", draw);
 
 colourCharts();
 themes();

@@ -5,10 +5,9 @@ const HEAD = new Set(["type", "run", "line", "mark", "step", "epoch", "tokens", 
 
 const runs = new Map(); // by path: {path, facts, files, picked, shown, colour}
 const view = { axis: "step", log: false, picked: null, from: null, to: null, width: 600 }; // picked: of the axis; from, to: its steps
-let settled = false; // all runs that were there at first are known
 
 function runOf(path) {
-  if (!runs.has(path)) runs.set(path, { path, facts: {}, files: {}, picked: null, shown: false, colour: null });
+  if (!runs.has(path)) runs.set(path, { path, facts: {}, files: {}, isNew: true, picked: null, shown: false, colour: null });
   return runs.get(path);
 }
 
@@ -77,12 +76,15 @@ const shownRuns = () => [...runs.values()].filter((run) => run.shown);
 const isRunning = (run) => run.facts.state === "running";
 const byInterest = (a, b) => isRunning(b) - isRunning(a) || b.facts.changed - a.facts.changed || a.path.localeCompare(b.path);
 
-/** Choose what to show of what nobody picked: those at work, then the latest. Returns whether that changed. */
+/** When runs appear, choose what to show of those that nobody picked: what is at work, then the latest. Returns whether that changed. */
 function choose() {
+  const all = [...runs.values()];
+  if (!all.some((run) => run.isNew)) return false;
   let changed = false;
-  const free = [...runs.values()].filter((run) => run.picked === null && (!settled || (isRunning(run) && !run.shown))).sort(byInterest);
-  let room = SHOWN_AT_FIRST - shownRuns().filter((run) => !free.includes(run)).length;
-  for (const run of free) {
+  let room = SHOWN_AT_FIRST - all.filter((run) => run.picked).length;
+  for (const run of all.sort(byInterest)) {
+    run.isNew = false;
+    if (run.picked !== null) continue;
     const shown = room-- > 0;
     changed ||= shown !== run.shown;
     run.shown = shown;

@@ -49,9 +49,10 @@ class Viewer:
         self.low, self.high = _number(message.get("from")), _number(message.get("to"))
         self.cursors = {}
         for run in self.runs:
-            for name, seen in (have.get(run) or {}).items():
-                columns = runs.get(run, {}).get(name)
-                if columns is not None and isinstance(seen, list) and columns.knows(*(seen + [None] * 2)[:2]):
+            files = have.get(run) if isinstance(have.get(run), dict) else {}
+            for name, columns in runs.get(run, {}).items():
+                seen = files.get(name)
+                if isinstance(seen, list) and len(seen) == 2 and columns.knows(*seen):
                     self.cursors[run, name] = Cursor(seen[0], columns.times_cut, self.width // 4)
 
     def news(self, subjects: Mapping[str, str], runs: Mapping[str, Files]) -> Iterator[str]:

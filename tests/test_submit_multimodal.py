@@ -97,10 +97,10 @@ def test_every_step_waits_for_those_before_it_whatever_is_left_out(kind: str):
         assert ("features" in before) == (has_audio and "features" not in skip)
         assert ("sentences" in before) == (kind == "text")
         names = [step.name for step in steps]
-        assert names[-5:] == ["train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
+        assert names[-5:] == ["tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
     last = {step.name: step for step in multimodal.multimodal_steps("text", ["emotion"])}
-    assert last["train_tokenizer"].after_ok == ("sentences",)
-    assert {step.name: step for step in multimodal.multimodal_steps("audio", [])}["train_tokenizer"].after_ok == (
+    assert last["tokenizer"].after_ok == ("sentences",)
+    assert {step.name: step for step in multimodal.multimodal_steps("audio", [])}["tokenizer"].after_ok == (
         "merge.features",
         "merge.emotion",
     )
@@ -182,7 +182,7 @@ def test_what_runs_beside_a_step_is_done_when_that_is(checkout: Path):
     multimodal.fill_places(steps, values, [], here=True)
     wishes = {step.name: Wish([], []) for step in steps}
     names = [step.name for step in missing_steps(steps, values, wishes, here=True)]
-    assert names == ["train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
+    assert names == ["tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
     names = [step.name for step in missing_steps(steps, values, wishes)]
     assert names[-1] == "flight", "on a cluster there is a dashboard on request only"
 

@@ -50,7 +50,8 @@ tokenizer = Tokenizer(models.BPE())
 tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "isolated"),
     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=int(sys.argv[4]), min_frequency=2,
-    show_progress=False, special_tokens=special_tokens(DEFAULTS), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    show_progress=False, special_tokens=special_tokens(DEFAULTS),
+    initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
 print(json.dumps(tokenizer.get_vocab()))
 """
 NAIVE_SENTENCEPIECE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -65,6 +65,7 @@ def toy_dataset(
     text_every: int = 0,
     tokenizer_sha256: str | None = None,
     vocab_size: int = 60,
+    make_row: Callable[..., dict[str, Any]] = toy_row,
 ) -> Dataset:
     """Write a data set (default: 40, 8 and 8 rows) and return it; each `text_every`-th row has no audio."""
     schema, statistics = schema_of(ARRAYS, len(LABELS)), Statistics(ARRAYS, len(LABELS))
@@ -75,7 +76,7 @@ def toy_dataset(
         found = []
         for at in range(index, index + count):
             audio = not text_every or at % text_every > 0
-            found.append(toy_row(at, at % speakers, seed, vocab_size, audio))
+            found.append(make_row(at, at % speakers, seed, vocab_size, audio))
         index += count
         for row in found if split == "train" else ():
             statistics.add(row)

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "context_window_size": 3,
 }
 WRITTEN = (
+    "vocab_size_asked",
     "format",
     "model",
     "prosody_bins",
@@ -41,8 +42,9 @@ class TokenizerError(ValueError):
     """A tokenizer or a config of one that cannot be used; the message says where and why."""
 
 
-def read_settings(path: str | None) -> dict[str, Any]:
-    """Return the settings of a JSON file, completed by DEFAULTS. TokenizerError where one makes no sense.
+def read_settings(path: str | None, vocab_size: int = DEFAULTS["vocab_size"]) -> dict[str, Any]:
+    """Return the settings of a JSON file, completed by DEFAULTS and `vocab_size`. TokenizerError where one
+    makes no sense.
 
     The config that stands beside a trained tokenizer is understood too; what training adds is left out.
     """
@@ -63,7 +65,8 @@ def read_settings(path: str | None) -> dict[str, Any]:
     unknown = sorted(set(found) - set(DEFAULTS) - set(WRITTEN))
     if unknown:
         raise TokenizerError(f"{where}: found the key {unknown[0]!r}, wanted one of {', '.join(DEFAULTS)}")
-    settings = {name: found.get(name, default) for name, default in DEFAULTS.items()}
+    settings = {**DEFAULTS, "vocab_size": vocab_size}
+    settings = {name: found.get(name, default) for name, default in settings.items()}
     _check(settings, where)
     return settings
 
@@ -75,7 +78,7 @@ def _check(settings: dict[str, Any], where: str) -> None:
             raise TokenizerError(f"{where}: found {name} {value!r}, wanted a whole number from {least} on")
     for name in ("special_tokens", "emotion_labels", "context_tokens"):
         value = settings[name]
-        if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        if not isinstance(value, list) or not all(map(_is_token, value)):
             raise TokenizerError(
                 f"{where}: found {name} {str(value)[:60]}, wanted a list of strings, none blank"
             )
@@ -89,12 +92,21 @@ def _check(settings: dict[str, Any], where: str) -> None:
         raise TokenizerError(f"{where}: {error}") from None
 
 
-def check_size(vocab_size: int, specials: Sequence[str], where: str) -> None:
+def _is_token(value: Any) -> bool:
+    """Tell whether a value is a string of Unicode that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def check_size(settings: dict[str, Any]) -> None:
     """Raise TokenizerError where a vocabulary has no room for its special tokens and the alphabet."""
-    least = len(specials) + BYTES
-    if vocab_size < least:
-        raise TokenizerError(f"{where}: found a vocabulary of {vocab_size}, wanted at least {least}: "
-                             f"{len(specials)} special tokens and the {BYTES} bytes")  # fmt: skip
+    size, specials = settings["vocab_size"], len(special_tokens(settings))
+    if size < specials + BYTES:
+        raise TokenizerError(
+            f"found a vocabulary of {size} tokens, wanted at least {specials + BYTES}: {specials} special "
+            f"tokens and the {BYTES} bytes"
+        )
 
 
 def special_tokens(settings: dict[str, Any]) -> list[str]:
@@ -103,6 +115,13 @@ def special_tokens(settings: dict[str, Any]) -> list[str]:
     """
     emotions = [emotion_token(label) for label in settings["emotion_labels"]]
     return [*settings["special_tokens"], *settings["context_tokens"], *emotions, *PROSODY_TOKENS]
+
+
+def emotion_of(record: dict[str, Any]) -> str | None:
+    """Return the token of a record's emotion, else of its sentiment; None where it has neither."""
+    felt = record.get("emotion") or record.get("sentiment")
+    label = felt.get("label") if isinstance(felt, dict) else felt
+    return emotion_token(label) if isinstance(label, str) else None
 
 
 def emotion_token(label: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media import contexts, token_settings
+from media import contexts, token_corpus, token_settings
 from media.prosody_bins import edges_of
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
 from media.token_settings import TokenizerError
@@ -459,6 +459,20 @@ def test_memory_holds_the_different_words_up_to_a_limit() -> None:
     assert words.first["often"] == 300
     assert rare in words.counts
     assert sum(words.characters().values()) == 300 * (5 + 8 + 6)
+
+
+def test_a_sample_is_small_whatever_the_texts_and_takes_each_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_corpus, "SAMPLE", 50)
+    first, again = token_corpus.Sample(), token_corpus.Sample()
+    for sample in (first, again):
+        for number in range(1000):
+            sample.add(token_corpus.Text(f"{number} " + "a" * 5000, ["b" * 5000], []))
+    assert [text.text for text in first.texts] == [text.text for text in again.texts]
+    numbers = sorted(int(text.text.split()[0]) for text in first.texts)
+    assert len(set(numbers)) == 50
+    assert 15 <= sum(number < 500 for number in numbers) <= 35
+    assert {len(text.text) for text in first.texts} == {token_corpus.LONGEST}
+    assert {len(text.previous[0]) for text in first.texts} == {token_corpus.LONGEST}
 
 
 def test_more_words_than_the_library_is_shown_are_shown_in_proportion() -> None:

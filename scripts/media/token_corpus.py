@@ -7,7 +7,6 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 from media.contexts import windows
@@ -17,7 +16,7 @@ from media.token_settings import TokenizerError, emotion_of
 from media.word_counts import WordCounts
 
 SAMPLE = 10_000  # texts that the report looks at
-BATCH = 1000  # texts that are counted at once
+LONGEST = 2000  # characters of a text, or a sentence around it, that are kept for it
 TEXT = "text to train on"  # added to a record once it is read
 
 Record = dict[str, Any]
@@ -51,9 +50,9 @@ class Corpus:
         """
         found = windows(self._with_text(records, where), self.window, lambda record: record[TEXT])
         training = self._training(found)
-        while texts := list(islice(training, BATCH)):
-            self.words.add(texts)
-            self._digest.update("\0".join([*texts, ""]).encode())
+        for text in training:
+            self.words.add([text])
+            self._digest.update(text.encode() + b"\0")
         if not self.texts:
             raise TokenizerError(f"{where}: {self._nothing()}")
 
@@ -140,9 +139,11 @@ class Sample:
     def add(self, text: Text) -> None:
         """Take or leave a text."""
         self._added += 1
-        if len(self.texts) < SAMPLE:
-            self.texts.append(text)
-            return
-        place = int(self._chance.random() * self._added)
+        place = int(self._chance.random() * self._added) if self._added > SAMPLE else self._added - 1
         if place < SAMPLE:
-            self.texts[place] = text
+            text = Text(text.text[:LONGEST], _cut(text.previous), _cut(text.following))
+            self.texts[place : place + 1] = [text]
+
+
+def _cut(sentences: list[str]) -> list[str]:
+    return [sentence[:LONGEST] for sentence in sentences]

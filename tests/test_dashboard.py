@@ -67,7 +67,7 @@ class Hub:
 
 
 @pytest.fixture
-def hubs(tmp_path: Path) -> Iterator[Any]:
+def hubs(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Yield what starts a dashboard in the test's folder."""
     started: list[Hub] = []
 
@@ -78,6 +78,8 @@ def hubs(tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "metadata").mkdir()
     yield start
+    if "page" in request.fixturenames:  # it would go on asking for the dashboard while the next test begins
+        request.getfixturevalue("page").driver.get("about:blank")
     for hub in started:
         if hub.process.poll() is None:
             hub.end()

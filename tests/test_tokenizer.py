@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media import contexts, token_settings
+from media import contexts, token_corpus, token_settings
 from media.prosody_bins import edges_of
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
 from media.token_settings import TokenizerError
@@ -131,12 +132,19 @@ def test_a_literal_text_spells_no_special_and_comes_back(tokenizer, text: str, w
     assert tokenizer.decode(ids) == text
 
 
+def test_worker_processes_get_the_same_tokenizer(tokenizer) -> None:
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    for literal in (True, False):
+        assert copy.encode("<eos>[EMO_JOY] é", literal) == tokenizer.encode("<eos>[EMO_JOY] é", literal)
+    assert (copy.sha256, copy.vocab_size) == (tokenizer.sha256, tokenizer.vocab_size)
+
+
 def test_what_is_no_unicode_is_a_question_mark(tokenizer, pieces) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
     assert pieces.encode("a\ud800b") == pieces.encode("a?b")
 
 
-def test_the_tokenizers_library_and_transformers_format_read_it(folder: Path, tokenizer) -> None:
+def test_the_tokenizers_library_reads_the_file_as_it_is(folder: Path, tokenizer) -> None:
     from tokenizers import Tokenizer
 
     found = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the dog[EMO_ANGER]<eos>")
@@ -199,6 +207,7 @@ def test_control_is_emotion_then_pitch_then_energy(tokenizer) -> None:
     assert tokenizer.control({"sentiment": {"label": "neutral"}}) == [tokenizer.ids["[EMO_NEUTRAL]"]]
     assert tokenizer.control({"emotion": {"label": "sehnsucht"}}) == []
     assert tokenizer.control({"emotion": None, "sentiment": None}) == []
+    assert tokenizer.control({"emotion": "joy"}) == [tokenizer.ids["[EMO_JOY]"]]
 
 
 def test_context_marks_each_sentence_by_its_side(tokenizer) -> None:
@@ -390,6 +399,12 @@ def test_other_names_of_the_special_tokens_keep_their_roles(manifest: Path, tmp_
     assert (tmp_path / "again/tokenizer.json").read_bytes() == (tmp_path / "made/tokenizer.json").read_bytes()
 
 
+def test_a_folder_that_held_another_tokenizer_is_said(manifest: Path, tmp_path: Path) -> None:
+    run(manifest, tmp_path, "--vocab-size", 330)
+    assert "was of another tokenizer" not in run(manifest, tmp_path, "--vocab-size", 330)
+    assert "was of another tokenizer" in run(manifest, tmp_path, "--vocab-size", 340)
+
+
 @pytest.mark.parametrize(
     ("lines", "words", "complaint"),
     [
@@ -444,6 +459,20 @@ def test_memory_holds_the_different_words_up_to_a_limit() -> None:
     assert words.first["often"] == 300
     assert rare in words.counts
     assert sum(words.characters().values()) == 300 * (5 + 8 + 6)
+
+
+def test_a_sample_is_small_whatever_the_texts_and_takes_each_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_corpus, "SAMPLE", 50)
+    first, again = token_corpus.Sample(), token_corpus.Sample()
+    for sample in (first, again):
+        for number in range(1000):
+            sample.add(token_corpus.Text(f"{number} " + "a" * 5000, ["b" * 5000], []))
+    assert [text.text for text in first.texts] == [text.text for text in again.texts]
+    numbers = sorted(int(text.text.split()[0]) for text in first.texts)
+    assert len(set(numbers)) == 50
+    assert 15 <= sum(number < 500 for number in numbers) <= 35
+    assert {len(text.text) for text in first.texts} == {token_corpus.LONGEST}
+    assert {len(text.previous[0]) for text in first.texts} == {token_corpus.LONGEST}
 
 
 def test_more_words_than_the_library_is_shown_are_shown_in_proportion() -> None:

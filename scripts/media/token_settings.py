@@ -117,6 +117,13 @@ def special_tokens(settings: dict[str, Any]) -> list[str]:
     return [*settings["special_tokens"], *settings["context_tokens"], *emotions, *PROSODY_TOKENS]
 
 
+def emotion_of(record: dict[str, Any]) -> str | None:
+    """Return the token of a record's emotion, else of its sentiment; None where it has neither."""
+    felt = record.get("emotion") or record.get("sentiment")
+    label = felt.get("label") if isinstance(felt, dict) else felt
+    return emotion_token(label) if isinstance(label, str) else None
+
+
 def emotion_token(label: str) -> str:
     """Return the token of an emotion: anger and [EMO_ANGER] are [EMO_ANGER]."""
     if re.fullmatch(r"\[EMO_.+\]", label):

@@ -33,6 +33,7 @@ TRAINED = (
         f"{SEGMENTS} {{parquet}} --tokenizer {{tokenizer}} {{split_by}}",
         after_ok=("tokenizer",),
         makes="{parquet}/dataset.json",
+        anew="--fresh",
         spread=True,
         manifest=SEGMENTS,
     ),

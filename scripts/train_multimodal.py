@@ -56,6 +56,14 @@ def modalities(text: str) -> list[str]:
     return [name for name in MODALITIES if name in names]
 
 
+def not_negative_float(text: str) -> float:
+    """Read a weight of at least 0."""
+    number = float(text)
+    if not 0 <= number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to a million")
+    return number
+
+
 def parse_args() -> argparse.Namespace:
     """Return the arguments of the command line."""
     flags = parser(__doc__)
@@ -127,6 +135,9 @@ def _add_task(flags: Parser) -> None:
     add("--reconstruct", type=modalities, metavar="A,B",
         help="what it gives back, for the loss (default: all that it reads but the speaker)")  # fmt: skip
     add("--text-loss", choices=["ce", "none"], default="ce", help="cross-entropy of tokens, or none")
+    add("--contrast-weight", type=not_negative_float, default=0.0, metavar="W",
+        help="of a contrastive loss (InfoNCE) of text and audio, against the others of the process's batch: "
+        "above 0 the number of processes is part of what is learnt")  # fmt: skip
     add("--mask-rate", type=ratio, default=0.3, help="chance of a modality, a token, a step to be hidden")
     add("--audio", choices=["real", "shuffled", "zero"], default="real",
         help="ablation, in training and validation: show each utterance its own mel, mfcc, contour and "
@@ -154,6 +165,8 @@ def settings_of(args: argparse.Namespace, data: dict[str, Any], digest: str) -> 
             f"--reconstruct {','.join(gives) or '(nothing)'}: wanted some of --modalities {','.join(reads)}, "
             "but for the speaker, and text only with --text-loss ce"
         )
+    if args.contrast_weight and not ("text" in reads and {"mel", "mfcc", "contour"} & set(reads)):
+        raise CallError(f"--contrast-weight: wanted text and audio in --modalities, found {','.join(reads)}")
     if len(data["speakers"]) > args.num_speakers and "speaker" in reads:
         beyond = len(data["speakers"]) - args.num_speakers
         log(f"warning: {beyond} of {len(data['speakers'])} speakers are beyond --num-speakers and unknown")
@@ -165,7 +178,9 @@ def settings_of(args: argparse.Namespace, data: dict[str, Any], digest: str) -> 
         "widths": shape_of(data, reads),
         "vocab_size": data["vocab_size"] or 0,
         "audio_stride": AUDIO_STRIDE,
-        "retrieves": "text" in reads and bool({"mel", "mfcc", "contour", "prosody"} & set(gives)),
+        "aligns": args.contrast_weight > 0,
+        "retrieves": args.contrast_weight > 0
+        or ("text" in reads and bool({"mel", "mfcc", "contour", "prosody"} & set(gives))),
         "dataset_sha256": digest,
         "tokenizer_sha256": data["tokenizer_sha256"],
     }

@@ -46,6 +46,8 @@ CONFIG: dict[str, Any] = {
     "mask_rate": 0.3,
     "audio": "real",
     "retrieves": True,
+    "aligns": False,
+    "contrast_weight": 0.0,
     "seed": 1,
     "batch_size": 4,
     "group_by_length": True,
@@ -155,6 +157,20 @@ def test_padding_changes_nothing(fusion: str) -> None:
             shape = tuple(map(slice, values.shape[1:]))
             assert torch.allclose(values[0], together.found[name][(row, *shape)], atol=1e-5), name
         assert torch.allclose(alone.embedding()[0], together.embedding()[row], atol=1e-5)
+
+
+def test_a_row_that_lacks_all_that_is_read_costs_nothing() -> None:
+    """Text alone, for a model of mfcc and speakers."""
+    names = ["mfcc", "speaker"]
+    found = examples([ROWS[0], ROWS[3]], modalities=names)
+    given = collate(found, masks(found, 0.3, names=names), 4, 3)
+    made = model(modalities=names, reconstruct=["mfcc"])
+    both = fusion_loss.losses(states(made, given), given)["loss"]
+    (one,) = found[:1]
+    alone = collate([one], masks([one], 0.3, names=names), 4, 3)
+    assert float(both) == pytest.approx(
+        float(fusion_loss.losses(states(made, alone), alone)["loss"]), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("rows", [[3, 3], [3], [0, 3]])
@@ -298,6 +314,23 @@ def test_a_text_finds_its_audio_only_where_it_expects_it() -> None:
     assert fusion_loss.retrieved(output._replace(found=same), given)[0] <= 1
     one = batch([ROWS[0]])
     assert fusion_loss.retrieved(states(model(), one), one).tolist() == [0, 0], "alone, it is no feat"
+
+
+def test_contrast_tells_a_text_from_the_others() -> None:
+    """InfoNCE by hand: log of the rows where all are alike, near 0 where each is like its own alone."""
+    given = batch(ROWS[:3])
+    output = states(model(aligns=True), given)
+    assert torch.allclose(output.aligned["text"].norm(dim=-1), torch.ones(3))
+    same = torch.eye(32)[:1].expand(3, -1)
+    flat = output._replace(aligned={"text": same, "audio": same})
+    assert float(fusion_loss.contrasted(flat, given)) == pytest.approx(3 * np.log(3))
+    own = output._replace(aligned={"text": torch.eye(32)[:3], "audio": torch.eye(32)[:3]})
+    assert float(fusion_loss.contrasted(own, given)) < 1e-4
+    assert fusion_loss.retrieved(own, given).tolist() == [3, 3]
+    losses = fusion_loss.losses(own, given, 0.5)
+    assert float(losses["loss"]) == pytest.approx(float(sum(losses.values()) - losses["loss"]))
+    silent = given.hiding(["mel", "mfcc", "contour"])
+    assert float(fusion_loss.contrasted(flat, silent)) == 0, "there is nothing to compare"
 
 
 def test_labels_of_both_kinds_of_emotion() -> None:

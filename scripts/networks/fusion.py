@@ -45,6 +45,7 @@ SHAPE = (
     "reconstruct",
     "widths",
     "vocab_size",
+    "aligns",
 )
 
 
@@ -56,6 +57,9 @@ class Output(NamedTuple):
     states: Tensor  # (rows, tokens, width): of all tokens, after the last norm
     times: Tensor  # (rows, tokens): theirs
     valid: Tensor  # (rows, tokens): which of them are there
+    aligned: dict[
+        str, Tensor
+    ]  # vectors of text and audio of length 1, (rows, width), where they are compared
 
     def embedding(self) -> Tensor:
         """Return the mean state of the audio and text that are there, (rows, width)."""
@@ -100,6 +104,10 @@ class MultimodalModel(nn.Module):
         for layer in self.write.values():  # begins by saying the mean
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
+        self.align = nn.ModuleDict()
+        if config["aligns"]:
+            for name in ("text", "audio"):
+                self.align[name] = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(_block(config) for _ in range(config["num_layers"]))
         self.norm = nn.LayerNorm(width)
 
@@ -109,7 +117,8 @@ class MultimodalModel(nn.Module):
         conditions, known = self._conditions(batch)
         queries = [query.expand(rows, 1, -1) for query in self.queries.values()]
         text, text_times, text_valid = self._text(batch)
-        hidden = torch.cat([conditions, *queries, self._audio(batch), text], 1)
+        audio = self._audio(batch)
+        hidden = torch.cat([conditions, *queries, audio, text], 1)
         edges = [BEFORE] * conditions.shape[1] + [torch.inf] * len(queries)
         edge_times = torch.tensor(edges, device=hidden.device).expand(rows, -1)
         step_times = torch.arange(1.0, steps + 1, device=hidden.device).expand(rows, -1)
@@ -122,7 +131,15 @@ class MultimodalModel(nn.Module):
         text_at = hidden.shape[1] - text.shape[1]
         for block in self.blocks:
             hidden = block(hidden, mask, text_at)
-        return self._output(self.norm(hidden), times, valid, text_at)
+        output = self._output(self.norm(hidden), times, valid, text_at)
+        if not self.align:
+            return output
+        sides = {"text": (text, text_valid & ~batch.is_context), "audio": (audio, batch.steps_valid)}
+        return output._replace(
+            aligned={
+                name: _pooled(self.align[name](tokens), there) for name, (tokens, there) in sides.items()
+            }
+        )
 
     def _conditions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the tokens that stand before all, and which of them are there."""
@@ -169,7 +186,12 @@ class MultimodalModel(nn.Module):
                 found[name] = self.write[name](audio).reshape(rows, steps * self.stride, size)
         if "text" in self.write:
             found["text"] = self.write["text"](states[:, text_at:])
-        return Output(found, summaries, states, times, valid)
+        return Output(found, summaries, states, times, valid, {})
+
+
+def _pooled(tokens: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of the tokens that are there, as a vector of length 1."""
+    return nn.functional.normalize((tokens * there[..., None]).sum(1), dim=-1)
 
 
 def _vector(width: int) -> nn.Parameter:

@@ -16,12 +16,13 @@ from torch.nn.functional import cross_entropy
 from networks.fusion import Output
 from networks.fusion_batch import ARRAYS, Batch
 
+TEMPERATURE = 0.07  # of the contrastive loss, as is usual
 SPLIT = ("seen", "masked")  # what the model was shown, and what it was not
 
 
-def losses(output: Output, batch: Batch) -> dict[str, Tensor]:
+def losses(output: Output, batch: Batch, contrast: float = 0.0) -> dict[str, Tensor]:
     """Return the sum over utterances of each modality's mean error over its values that are there, and
-    `loss`, the sum of these.
+    `loss`, the sum of these; with a weight of `contrast` above 0 it has that too.
 
     Text: nats a token, else mean squared error. An utterance that lacks a modality has error 0 in it.
     """
@@ -30,7 +31,23 @@ def losses(output: Output, batch: Batch) -> dict[str, Tensor]:
         error, valid, _ = errors(output, batch, name)
         total = torch.where(valid, error, 0.0).flatten(1).sum(1)
         found[f"loss_{name}"] = (total / valid.flatten(1).sum(1).clamp(min=1)).sum()
+    if contrast:
+        found["loss_contrast"] = contrast * contrasted(output, batch)
     return {"loss": torch.stack(list(found.values())).sum(), **found}
+
+
+def contrasted(output: Output, batch: Batch) -> Tensor:
+    """Return the sum over utterances of InfoNCE (van den Oord et al. 2018), the mean of both directions: how
+    surely a text is told from the others of the batch by its audio, and the other way round.
+
+    Of utterances of which some text and some audio is shown.
+    """
+    heard = [(batch.steps_valid & ~hide).any(-1) for name, hide in batch.hide.items() if name in ARRAYS]
+    read = (batch.valid["text"] & ~batch.hide["text"]).any(-1)
+    both = read & torch.stack(heard).any(0)
+    likeness = output.aligned["text"][both].float() @ output.aligned["audio"][both].float().T / TEMPERATURE
+    own = torch.arange(len(likeness), device=likeness.device)
+    return sum(cross_entropy(side, own, reduction="sum") for side in (likeness, likeness.T)) / 2
 
 
 def errors(output: Output, batch: Batch, name: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,8 +126,9 @@ def _ratio(over: float, under: float) -> float | None:
 
 
 def retrieved(output: Output, batch: Batch) -> Tensor:
-    """Return [utterances found, utterances] of a batch of which only text was shown: for each audio, is it
-    its own text that made the model expect the nearest to it?
+    """Return [utterances found, utterances] of a batch: for each audio, is its own text the most alike, where
+    the model aligns them? Else of a batch of which only text was shown: is it its own text that made the
+    model expect the nearest to it?
 
     Pooled over time: the mean frame of each array, and prosody; mean squared distance over what is there. To
     look for the text and not for the audio keeps what no text can tell, as the level, out of the comparison.
@@ -118,7 +136,10 @@ def retrieved(output: Output, batch: Batch) -> Tensor:
     has_audio = batch.steps_valid.any(-1)
     rows = int(has_audio.sum())
     distances = torch.zeros(rows, rows, device=has_audio.device)
-    for name in output.found:
+    if output.aligned:
+        text, audio = (output.aligned[name][has_audio].float() for name in ("text", "audio"))
+        distances -= text @ audio.T
+    for name in () if output.aligned else output.found:
         if name in (*ARRAYS, "prosody"):
             valid = batch.valid[name][has_audio]
             own = _pooled(batch.target[name][has_audio], valid)

@@ -116,7 +116,7 @@ class FusionTask:
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over utterances: `loss`, and its part of each modality."""
         batch = batch.to(self.device)
-        return fusion_loss.losses(self.model(batch), batch)
+        return fusion_loss.losses(self.model(batch), batch, self.config["contrast_weight"])
 
     def validate(self) -> dict[str, Tensor]:
         """Return the sums of this process's batches of the validation set, whole ones dealt in turn."""
@@ -139,7 +139,7 @@ class FusionTask:
         sums = fusion_loss.sums_of(self.model(batch), batch)
         has = self.config["modalities"]
         if self.config["retrieves"]:
-            of_text = batch.hiding([name for name in has if name != "text"])
+            of_text = batch.hiding([name for name in has if name != "text" and not self.config["aligns"]])
             sums["retrieval"] = fusion_loss.retrieved(self.model(of_text), of_text)
         if "emotion" in self.config["reconstruct"]:
             of_rest = batch.hiding(["emotion"])
@@ -184,6 +184,11 @@ def accuracy_is(config: dict[str, Any]) -> str | None:
     """Return in words what `accuracy` is in the metrics of a run."""
     if "text" in config["reconstruct"]:
         return "share of the masked text tokens of the validation set that are given back right"
+    if config["aligns"]:
+        return (
+            "retrieval@1: share of validation utterances whose text is the most alike to their audio among "
+            f"the texts of {VALIDATION_ROWS}"
+        )
     if config["retrieves"]:
         return (
             "retrieval@1: share of validation utterances to whose audio their own text alone makes the model "

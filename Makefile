@@ -45,7 +45,7 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@for env in local asr units train whisperx features oracles text dac bench; do envs/create.sh $$env $(TOOL) || exit; done
+	@for env in local dev asr units train whisperx features oracles text dac bench; do envs/create.sh $$env $(TOOL) || exit; done
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
@@ -66,3 +66,9 @@ bench:
 	$(AMELA_ENVS)/text/bin/python benchmarks/phonemize.py
 	$(AMELA_ENVS)/whisperx/bin/python benchmarks/transcribe.py
 	$(AMELA_ENVS)/dac/bin/python benchmarks/codec.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/tokenizer.py
+	$(AMELA_ENVS)/dev/bin/python benchmarks/build_parquet.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/flight.py
+	$(AMELA_ENVS)/dev/bin/python benchmarks/dashboard.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/audio_gpt2.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/multimodal.py

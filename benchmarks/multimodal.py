@@ -2,8 +2,8 @@
 
     envs/.built/train/bin/python benchmarks/multimodal.py [gpt2 voices fusion] --seeds 3
 
-Speech of make_corpus.py --kind emotion: a sentence is said in six manners; how one in four ends
-can only be heard. A small GPT-2 (its weights random) writes the manner and the sentence, a small fusion model
+Speech of make_corpus.py --kind emotion: a sentence is said in six manners, and how one of four ends can only be
+heard. A small GPT-2 (its weights random) writes the manner and the sentence, a small fusion model
 fills in what is hidden. Means ± standard deviations over seeds, at each run's best evaluation. The fusions
 have as many weights within 4 %, and as many steps as take the same CPU time.
 """
@@ -96,8 +96,9 @@ def best_of(checkpoints: Path) -> dict[str, float]:
 def gpt2(folder: Path, audio: str, seed: int, split_by: tuple[str, ...]) -> dict[str, float]:
     """Train the model that listens; return its figures."""
     where = folder / f"gpt2_{audio}_{seed}{'_voices' if split_by else ''}"
-    flags = (*split_by, "--base-model", folder / "lm", "--checkpoints", where, "--audio", audio, "--seed", seed)
-    run("train_audio_gpt2.py", folder / "heard.json", *flags, *LM_FLAGS.split(), folder=folder)
+    flags = ("--base-model", folder / "lm", "--checkpoints", where, "--audio", audio, "--seed", seed)
+    words = (*flags, *split_by, *LM_FLAGS.split())
+    run("train_audio_gpt2.py", folder / "heard.json", *words, folder=folder)
     return best_of(where)
 
 

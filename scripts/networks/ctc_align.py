@@ -76,7 +76,7 @@ def _best_path(scores: np.ndarray, skips: np.ndarray, last: np.ndarray) -> np.nd
 
 
 def _spans(path: np.ndarray, count: int) -> list[tuple[int, int]] | None:
-    """Return the spans of the labels of one path (T,), None where a label has no frame; its states are odd."""
+    """Return the spans of the labels, the odd states of a path (T,); None where one has no frame."""
     first = np.searchsorted(path, np.arange(count) * 2 + 1)
     behind = np.searchsorted(path, np.arange(count) * 2 + 1, side="right")
     if (first == behind).any():

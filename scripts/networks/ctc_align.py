@@ -44,7 +44,7 @@ def align_batch(
     scores = np.full((max(frames, default=0) + 1, *states.shape), -np.inf)
     for row, (part, count) in enumerate(zip(logits.detach().split(frames), counts)):
         columns = torch.from_numpy(states[row, : 2 * count + 1]).to(logits.device)
-        scores[: len(part), row, : 2 * count + 1] = part[:, columns].double().cpu().numpy()
+        scores[: len(part), row, : 2 * count + 1] = part.index_select(1, columns).double().cpu().numpy()
         scores[len(part) :, row, 2 * count] = 0.0  # waits in the last blank for the longest utterance
     skips = np.zeros(states.shape, bool)  # into a label from the one before, unless they are equal
     skips[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]

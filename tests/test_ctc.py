@@ -183,7 +183,7 @@ def test_each_regulariser_moves_what_it_is_defined_on(name: str, options: Regula
 
 
 def test_what_stands_behind_an_utterance_changes_nothing() -> None:
-    logits, lengths, targets, target_lengths = batch((9, [1, 0]), (4, [3, 3]), (0, []))
+    logits, lengths, targets, target_lengths = batch((9, [1, 0]), (4, [3, 3]), (5, [1]), (0, []))
     padded = torch.nn.utils.rnn.pad_sequence(logits.split(lengths.tolist()), True, padding_value=1e9)
     found = ctc_losses(real_frames(padded, lengths), lengths, targets, target_lengths, BLANK, EACH["all"])
     targets[targets == -100] = 10**6
@@ -233,6 +233,14 @@ def test_an_utterance_of_blanks_is_an_empty_hypothesis() -> None:
     found = ctc_losses(logits, *rest, BLANK, PLAIN)
     assert float(found["empty_share"]) == 1
     assert float(found["argmax_blank_share"]) == pytest.approx(3 * 6 / 14)
+
+
+def test_an_utterance_without_frames_or_labels_is_no_number_but_nought() -> None:
+    nothing = (torch.tensor([0]), torch.zeros(1, 0, dtype=torch.int64), torch.tensor([0]))
+    frames = torch.zeros(0, 5, requires_grad=True)
+    found = ctc_losses(frames, *nothing, BLANK, EACH["all"])
+    found["loss"].backward()
+    assert {name: float(value.detach()) for name, value in found.items() if value} == {"empty_share": 1.0}
 
 
 def test_half_precision_is_computed_in_full() -> None:

@@ -2,8 +2,8 @@
 
     envs/.built/train/bin/python benchmarks/multimodal.py [gpt2 voices fusion] --seeds 3
 
-Speech of make_corpus.py --kind emotion: a sentence is said in six manners, and how one of four ends can only be
-heard. A small GPT-2 (its weights random) writes the manner and the sentence, a small fusion model
+Speech of make_corpus.py --kind emotion: a sentence is said in six manners; how one of four ends can only
+be heard. A small GPT-2 (its weights random) writes the manner and the sentence, a small fusion model
 fills in what is hidden. Means ± standard deviations over seeds, at each run's best evaluation. The fusions
 have as many weights within 4 %, and as many steps as take the same CPU time.
 """

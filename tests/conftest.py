@@ -100,3 +100,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
             f"{item.nodeid} skipped, and nothing may skip here (AMELA_NO_SKIP=1): {report.longrepr[2]}"
         )
     return report
+
+
+@pytest.fixture
+def without_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an environment that has no huggingface_hub, for what a test starts."""
+    (tmp_path / "huggingface_hub.py").write_text("raise ModuleNotFoundError(name=__name__)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))

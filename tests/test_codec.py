@@ -222,13 +222,19 @@ def test_codes_that_a_codec_cannot_have_made_are_refused(codes: np.ndarray, sent
         (("encode_codec", "--codec", "encodec_48khz", "--format", "npy"), "wanted --format parquet"),
         (("decode_codec", "--codec", "mulaw", "--vocos", "x"), "--vocos decodes codes of encodec_24khz"),
         (("decode_codec", "--codec", "mulaw", "--concat"), "no record has codes_filepath"),
-        (("encode_codec", "--codec", "dac_16khz"), "huggingface_hub is not in this environment"),
+        (("encode_codec", "--codec", "dac_16khz", "--offline"), "descript/dac_16khz: not in the cache"),
     ],
 )
 def test_a_bad_call_is_one_sentence(here: Path, flags: tuple[str, ...], sentence: str) -> None:
     told = run(flags[0], "corpus.json", *flags[1:], status=2)
     assert sentence in told
     assert "Traceback" not in told
+
+
+@pytest.mark.usefixtures("here", "without_hub")
+def test_an_environment_without_the_hub_is_said() -> None:
+    told = run("encode_codec", "corpus.json", "--codec", "dac_16khz", status=2)
+    assert "huggingface_hub is not in this environment" in told
 
 
 def test_codes_of_another_codec_name_what_to_type(encoded: Path) -> None:

@@ -53,3 +53,11 @@ class State:
 def options(settings: dict[str, Any]) -> Options:
     """Return the options among the settings of a run."""
     return Options(**{one.name: settings[one.name] for one in fields(Options) if one.name in settings})
+
+
+def improves(state: State, options: Options, loss: float, figures: dict[str, Any]) -> bool:
+    """Tell whether a validation is the best so far: by the figure asked for, else by the loss."""
+    name = options.best_by
+    if name == "loss":
+        return loss < state.best_loss
+    return (figures[name], -loss) > (state.best_figures.get(name, -math.inf), -state.best_loss)

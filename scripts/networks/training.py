@@ -34,7 +34,7 @@ from networks import checkpoints, schedules
 from networks.distributed import Group
 from networks.metrics import Metrics
 from networks.optimizer import adamw
-from networks.run_state import Options, State
+from networks.run_state import Options, State, improves
 from networks.window import Window, means
 
 PLATEAU_FACTOR = 0.5  # of the learning rate, after half as many evaluations without gain as end the run
@@ -159,13 +159,6 @@ class Trainer:
         due = options.eval_steps and state.step % options.eval_steps == 0
         return bool(due or (at_end and (options.eval_epochs or not options.eval_steps)))
 
-    def _improves(self, loss: float, figures: dict[str, Any]) -> bool:
-        """Tell whether a validation is the best so far: by the figure asked for, else by the loss."""
-        state, name = self.state, self.options.best_by
-        if name == "loss":
-            return loss < state.best_loss
-        return (figures[name], -loss) > (state.best_figures.get(name, -math.inf), -state.best_loss)
-
     def _rest_of_epoch(self) -> Iterator[Any]:
         """Yield the steps of the epoch that are left; the next one is loaded while this one is computed."""
         state = self.state
@@ -263,7 +256,7 @@ class Trainer:
         if not math.isfinite(loss):
             self._diverged("validation loss", loss)
         figures = self.task.figures(sums)
-        improved = self._improves(loss, figures)
+        improved = improves(state, options, loss, figures)
         state.without_gain = 0 if improved else state.without_gain + 1
         if improved:
             state.best_loss, state.best_step, state.best_figures = loss, state.step, figures

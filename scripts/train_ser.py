@@ -1,0 +1,206 @@
+"""Train a model that hears emotion, with speech recognition (CTC) and prominence of words as further tasks.
+
+    python scripts/train_ser.py --audio_base_path wavs --train_jsonl train.jsonl --val_jsonl val.jsonl \\
+        --test_jsonl test.jsonl --tokenizer_path ser.model --use_alpha_ser --use_alpha_asr --use_alpha_prosody
+    sbatch slurm/ser.slurm …           sbatch --array=0-4 slurm/ser_ablation.slurm …     one alpha a task
+
+The loss is alpha_ser · L_SER + alpha_asr · L_ASR + alpha_prosody · L_prosody; a head is there only if its
+flag is. The run's folder, SAVE_DIR/<name>_s<seed>/, holds config.json, metrics.jsonl, best.pt, last.pt,
+curves.png, test_metrics.json and summary.txt; the best of the run that ended last is SAVE_DIR/best_model.pt. The
+same command goes on where a run stopped, in the middle of an epoch too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from amela import ablation, slurm
+from amela.cli import parser
+from amela.errors import OK, STOPPED, CallError, run_main
+from amela.files import make_folder, write_aside
+from amela.leaving import leave
+from amela.log import log
+from amela.run_folder import RunFolder
+from amela.ser_flags import HEADS, add_ser
+from amela.signals import Stop
+
+ALONE_FACTOR = 0.2  # of the learning rates at alpha 0: Cai et al. 2021 take 1e-5 there instead of 5e-5
+SEED_NAMES = ("best_model.pt", "{backbone}_best_model.pt")
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the arguments of the command line."""
+    flags = parser(__doc__)
+    add_ser(flags)
+    args = flags.parse_args()
+    args.wandb = args.wandb_project if args.use_wandb else args.wandb
+    heads = [head for head in HEADS if getattr(args, f"use_alpha_{head}")]
+    if not heads and not args.run_ablation_study:
+        raise CallError(
+            "no head: there would be no loss; wanted some of --use_alpha_ser, --use_alpha_asr, --use_alpha_prosody"
+        )
+    for head in HEADS:
+        args.settings[f"use_alpha_{head}"] = head in (heads or HEADS)
+    return args
+
+
+def settings_of(args: argparse.Namespace, alpha_asr: float | None = None) -> dict[str, Any]:
+    """Return the settings of a run, that of an alpha of the ablation where one is given."""
+    settings = dict(args.settings)
+    if alpha_asr is not None:
+        settings.update(alpha_asr=alpha_asr, num_epochs=args.ablation_epochs)
+        if alpha_asr == 0:
+            for name in ("learning_rate", "backbone_lr"):
+                settings[name] *= ALONE_FACTOR
+    return settings
+
+
+def folder_of(args: argparse.Namespace, settings: dict[str, Any], below: str = "") -> Path:
+    """Return the folder of a run: named by backbone, heads and alphas, and a mark of all settings."""
+    alphas = [f"{head}{settings[f'alpha_{head}']:g}" for head in HEADS if settings[f"use_alpha_{head}"]]
+    mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    name = "_".join([settings["backbone"], *alphas, mark])
+    name = f"{args.experiment_name}_{name}" if below and args.experiment_name else args.experiment_name or name
+    return Path(args.save_dir) / below / f"{name}_s{settings['seed']}"
+
+
+def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop: Stop) -> int:
+    """Train one run to its end and test it, or until a signal; returns the exit status."""
+    from media import hub, ser_data
+    from networks import running, ser_backbones, ser_run
+
+    run = RunFolder(folder, slurm.here())
+    settings["precision"] = ser_run.precision(args)
+
+    def prepare() -> tuple[dict[str, Any], Any]:
+        data, emotions, tokenizer = read(args)
+        about = ser_backbones.described(hub.folder_of(args.model, args.revision))
+        found = {"backbone_model": hub.name_of(args.model), "backbone_about": about, "emotions": emotions, "vocab_size": tokenizer.vocab_size,
+                 "tokenizer_sha256": digest(tokenizer.model_path)}  # fmt: skip
+        return run.freeze({**settings, **found}, {}), data
+
+    def build(config: dict[str, Any], data: Any, group: Any, device: Any) -> Any:
+        weights = hub.folder_of(args.model, args.revision)
+        return ser_run.build_task(config, data, weights, args.tokenizer_path, group, device, args)
+
+    def gone(gained: bool) -> None:
+        leave(stop, slurm.here(), gained, "step")
+
+    bad = (ser_data.SerDataError, *ser_run.BAD_INPUT)
+    outside = running.Outside(run, stop, write_aside, log, gone, CallError, bad)
+    ended = running.run(outside, args, prepare, build)
+    if ended.result is None:
+        return STOPPED
+    if ended.first:
+        finish(args, folder)
+    return OK
+
+
+def digest(path: str) -> str:
+    """Return the hash of a file; CallError where it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as exc:
+        raise CallError(f"{path}: {exc.strerror}; wanted JSON lines, one an utterance") from exc
+
+
+def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], Any]:
+    """Return (utterances by split, names of the emotions, tokenizer); CallError names what cannot be used."""
+    from media import ser_data
+
+    paths = [args.train_jsonl, args.val_jsonl, args.test_jsonl]
+    splits, emotions = ser_data.read_splits(paths, args.audio_base_path, args.emotions)
+    data = dict(zip(("train", "valid", "test"), splits))
+    shared = ser_data.speakers_shared(data)
+    if shared and not args.allow_shared_speakers:
+        raise CallError(
+            f"{'; '.join(shared)}: the figures would be those of known voices; --allow_shared_speakers does it"
+        )
+    if not any(one.speaker for one in data["train"]):
+        log("note: no utterance names its speaker, so nobody can tell whether the test's voices are new")
+    for line in ser_data.class_table(data, emotions):
+        log(line)
+    return data, emotions, tokenizer_of(args, data["train"])
+
+
+def tokenizer_of(args: argparse.Namespace, train: list[Any]) -> Any:
+    """Return the tokenizer; CallError where it is not there, or larger than was asked for."""
+    from media.sentencepiece_tokenizer import SentencePieceTokenizer
+    from media.token_settings import TokenizerError
+
+    path = args.tokenizer_path
+    if args.retrain_tokenizer:
+        SentencePieceTokenizer(args.vocab_size, path.removesuffix(".model"), log=log).train_tokenizer(
+            " ".join(one.words) for one in train
+        )
+    found = SentencePieceTokenizer(model_path=path, log=log)
+    try:
+        found.load_tokenizer()
+    except TokenizerError as exc:
+        raise CallError(f"{exc}; --retrain_tokenizer makes one of the training set") from exc
+    if found.vocab_size > args.vocab_size:
+        raise CallError(
+            f"{path}: found {found.vocab_size} pieces, --vocab_size says {args.vocab_size}; type --vocab_size "
+            f"{found.vocab_size}, or train another by --retrain_tokenizer"
+        )
+    if found.vocab_size < args.vocab_size:
+        log(f"warning: {path} has {found.vocab_size} pieces, not {args.vocab_size}; the CTC head has as many")
+    return found
+
+
+def finish(args: argparse.Namespace, folder: Path) -> None:
+    """Test the best of a run, once; draw its curves; put its best weights where Prosody-SER has them."""
+    from networks import curves, ser_run
+
+    if not (folder / "summary.txt").exists():
+        curves.draw(str(folder), "alpha-weighted", write_aside)
+        utterances = read(args)[0]["test"]
+        ser_run.test(str(folder), utterances, args, write_aside, log)
+    names = [name.format(backbone=args.backbone) for name in SEED_NAMES]
+    for name in names:
+        copy(folder / "best.pt", Path(args.save_dir) / name)
+    copy(folder / "test_metrics.json", Path(args.save_dir) / f"{args.backbone}_final_results.json")
+    log(f"{folder}: {(folder / 'summary.txt').read_text().splitlines()[0]}; {args.save_dir}/{names[0]}")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file by rename."""
+    with write_aside(target, "wb") as file:
+        file.write(source.read_bytes())
+
+
+def study(args: argparse.Namespace, stop: Stop) -> int:
+    """Train with each alpha of this task; returns the exit status."""
+    status = OK
+    for alpha in ablation.mine(args.ablation_alphas, slurm.here()):
+        settings = settings_of(args, alpha)
+        log(f"ablation: alpha_asr {alpha:g}, learning rate {settings['learning_rate']:g}")
+        status = train(args, settings, folder_of(args, settings, "ablation"), stop)
+        if status != OK:
+            return status
+    return ablation.report(Path(args.save_dir) / "ablation", args.ablation_alphas, log)
+
+
+def main() -> int:
+    """Train a run, or this task's alphas; returns the exit status."""
+    from media import hub
+    from networks.ser_backbones import MODELS
+
+    args = parse_args()
+    stop = Stop().listen()
+    args.model = args.backbone_model or MODELS[args.backbone]
+    hub.pin(args, CallError)
+    args.settings["data_sha256"] = [digest(path) for path in (args.train_jsonl, args.val_jsonl, args.test_jsonl)]
+    make_folder(args.save_dir)
+    if args.run_ablation_study:
+        return study(args, stop)
+    settings = settings_of(args)
+    return train(args, settings, folder_of(args, settings), stop)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -24,7 +24,7 @@ def find_pairs(audio_dir: str, transcripts_dir: str, scan: Callable[[str], Itera
         if not os.path.isdir(folder):
             raise CallError(f"{folder}: no such folder; wanted one of recordings and one of transcripts")
     audio = _by_stem(audio_dir, scan(audio_dir))
-    transcripts = _by_stem(transcripts_dir, map(str, sorted(Path(transcripts_dir).rglob("*.txt"))))
+    transcripts = _transcripts(transcripts_dir)
     both = sorted(set(audio) & set(transcripts))
     texts = {stem: _read_text(transcripts[stem]) for stem in both}
     empty = [stem for stem in both if not texts[stem]]
@@ -38,6 +38,17 @@ def find_pairs(audio_dir: str, transcripts_dir: str, scan: Callable[[str], Itera
             f"{audio_dir}, {transcripts_dir}: found no pair, wanted a.wav in one, a.txt in the other"
         )
     return pairs
+
+
+def read_transcripts(folder: str) -> dict[str, str]:
+    """Return the text of each .txt file in and below a folder by its stem; a text may be empty."""
+    if not os.path.isdir(folder):
+        raise CallError(f"{folder}: no such folder; wanted one of transcripts")
+    return {stem: _read_text(path) for stem, path in _transcripts(folder).items()}
+
+
+def _transcripts(folder: str) -> dict[str, str]:
+    return _by_stem(folder, map(str, sorted(Path(folder).rglob("*.txt"))))
 
 
 def _by_stem(folder: str, paths: Iterable[str]) -> dict[str, str]:

@@ -57,21 +57,23 @@ def choose_files(
     counts = count([source for _, _, source in rows], told)
     empty = [key for (key, _, _), units in zip(rows, counts) if not units]
     if empty:
-        log(f"{len(empty)} files without a unit are left out: {_some(empty)}")
+        log(f"{len(empty)} files without a unit are left out: {some(empty)}")
     used = [(key, record, source, units) for (key, record, source), units in zip(rows, counts) if units]
     group_of = settings["split_by"]
-    groups = [_group(key, record, group_of, manifest) for key, record, _, _ in used]
-    valid = _held_out(groups, settings["train_ratio"], settings["seed"], manifest)
+    groups = [group_by(group_of, key, record, manifest) if group_of else key for key, record, _, _ in used]
     files = [
-        {
-            "id": key,
-            "units_filepath": source,
-            "unit_count": int(units),
-            "split": "valid" if name in valid else "train",
-        }
-        for (key, _, source, units), name in zip(used, groups)
+        {"id": key, "units_filepath": source, "unit_count": int(units)} for key, _, source, units in used
     ]
-    write_manifest(path, files)
+    return freeze_split(folder, files, groups, settings, manifest)
+
+
+def freeze_split(
+    folder: Path, files: list[Record], groups: list[str], settings: dict[str, Any], manifest: str
+) -> list[Record]:
+    """Return the files with `split`, those of a group on one side; written to files.json in the folder."""
+    valid = _held_out(groups, settings["train_ratio"], settings["seed"], manifest)
+    files = [{**file, "split": "valid" if group in valid else "train"} for file, group in zip(files, groups)]
+    write_manifest(folder / FILES, files)
     return files
 
 
@@ -118,14 +120,14 @@ def with_units(
             owner[source] = key
             rows.append((key, record, source))
     if problems:
-        raise CallError(f"{manifest}: {_some(problems, '; ')}")
+        raise CallError(f"{manifest}: {some(problems, '; ')}")
     if missing and (not skip_missing or not rows):
         raise CallError(
             f"{manifest}: no units for {len(missing)} of {len(missing) + len(rows)} records "
-            f"({_some(missing)}): encode them, check TOKENS_DIR, or leave them out by --skip-missing"
+            f"({some(missing)}): encode them, check TOKENS_DIR, or leave them out by --skip-missing"
         )
     if missing:
-        log(f"{len(missing)} records have no units and are left out: {_some(missing)}")
+        log(f"{len(missing)} records have no units and are left out: {some(missing)}")
     return rows
 
 
@@ -134,10 +136,11 @@ def _number(value: Any) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _group(key: str, record: Record, name: str | None, manifest: str) -> str:
-    if name and record.get(name) in (None, ""):
+def group_by(name: str, key: str, record: Record, manifest: str) -> str:
+    """Return a record's value of the field of --split-by; CallError where it has none."""
+    if record.get(name) in (None, ""):
         raise CallError(f"{manifest}: {printable(key)} has no {name!r}, wanted by --split-by")
-    return str(record[name]) if name else key
+    return str(record[name])
 
 
 def _held_out(groups: list[str], ratio: float, seed: int, manifest: str) -> set[str]:
@@ -152,6 +155,7 @@ def _held_out(groups: list[str], ratio: float, seed: int, manifest: str) -> set[
     return set(names[min(len(names) - 1, max(1, round(ratio * len(names)))) :])
 
 
-def _some(names: list[str], separator: str = ", ") -> str:
+def some(names: list[str], separator: str = ", ") -> str:
+    """Return the first of some names, and how many there are more."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return separator.join(map(printable, names[:SHOWN])) + more

@@ -19,6 +19,16 @@ def read_json(path: str) -> dict[str, Any]:
         raise WeightsError(f"{path}: {error}; wanted a Hugging Face folder") from error
 
 
+def load_tokenizer(path: str) -> Any:
+    """Return the tokenizer of a folder; WeightsError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise WeightsError(f"{path}: no tokenizer: {type(error).__name__}: {str(error)[:300]}") from error
+
+
 def load_model(
     kind: Any, path: str, unused: tuple[str, ...] = (), spare: Callable[[str], bool] = bool, **options: Any
 ) -> Any:

@@ -8,15 +8,13 @@ its scores are the mean over the windows, weighted by their tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from media.emotions import EmotionError, order_of
 from media.padding import cut_batches
 from networks.device import choose
-from networks.hf_folder import load_model
-from networks.weights import WeightsError
+from networks.hf_folder import load_model, load_tokenizer
 
 CPU_TOKENS, GPU_TOKENS = 1024, 32_768  # padded tokens of a batch; on a CPU larger ones gain nothing
 DIGITS = 5  # of a probability; beyond, a batch may change it
@@ -26,18 +24,11 @@ class TextEmotion:
     """Gives texts their scores (28,), in the order of media.emotions.LABELS."""
 
     def __init__(self, folder: str, device: str) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
         torch.set_num_threads(1)  # one process a CPU is faster
         self.device = choose(device)
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:
-            raise WeightsError(
-                f"{folder}: no tokenizer: {type(error).__name__}: {str(error)[:300]}"
-            ) from error
+        self.tokenizer = load_tokenizer(folder)
         model = load_model(AutoModelForSequenceClassification, folder)
         names = [model.config.id2label[place] for place in range(model.config.num_labels)]
         self.order = order_of(names, folder)

@@ -154,11 +154,13 @@ def tokenizer_of(args: argparse.Namespace, train: list[Any]) -> Any:
 
 def finish(args: argparse.Namespace, folder: Path) -> None:
     """Test the best of a run, once; draw its curves; put its best weights where Prosody-SER has them."""
+    from media import ser_data
     from networks import curves, ser_run
 
     if not (folder / "summary.txt").exists():
         curves.draw(str(folder), "alpha-weighted", write_aside)
-        utterances = read(args)[0]["test"]
+        names = json.loads((folder / "config.json").read_text())["emotions"]
+        (utterances,), _ = ser_data.read_splits([args.test_jsonl], args.audio_base_path, names)
         ser_run.test(str(folder), utterances, args, write_aside, log)
     names = [name.format(backbone=args.backbone) for name in SEED_NAMES]
     for name in names:

@@ -25,10 +25,17 @@ def parse_args() -> argparse.Namespace:
     add = flags.add_argument
     add("--checkpoint-path", required=True, metavar="FILE", help="best_model.pt, or a checkpoint of a run")
     add("--tokenizer-path", required=True, metavar="FILE", help=".model that it was trained with")
-    add("--audio-base-path", required=True, metavar="DIR", help="what relative audio_filepath are relative to")
+    add(
+        "--audio-base-path", required=True, metavar="DIR", help="what relative audio_filepath are relative to"
+    )
     add("--test-jsonl", required=True, metavar="FILE", help="utterances, JSON lines")
     add("--batch-size", type=positive, default=8, help="utterances at once")
-    add("--decode-method", choices=["beam", "greedy"], default="beam", help="how words are read off the CTC head")
+    add(
+        "--decode-method",
+        choices=["beam", "greedy"],
+        default="beam",
+        help="how words are read off the CTC head",
+    )
     add("--output-dir", default="eval_results", metavar="DIR", help="where the results go")
     add("--use-amp", action=argparse.BooleanOptionalAction, default=True, help="mixed precision on a GPU")
     add("--device", default="cuda", help="cuda or cpu; cpu where there is no GPU")

@@ -64,7 +64,9 @@ def folder_of(args: argparse.Namespace, settings: dict[str, Any], below: str = "
     alphas = [f"{head}{settings[f'alpha_{head}']:g}" for head in HEADS if settings[f"use_alpha_{head}"]]
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     name = "_".join([settings["backbone"], *alphas, mark])
-    name = f"{args.experiment_name}_{name}" if below and args.experiment_name else args.experiment_name or name
+    name = (
+        f"{args.experiment_name}_{name}" if below and args.experiment_name else args.experiment_name or name
+    )
     return Path(args.save_dir) / below / f"{name}_s{settings['seed']}"
 
 
@@ -196,7 +198,9 @@ def main() -> int:
     stop = Stop().listen()
     args.model = args.backbone_model or MODELS[args.backbone]
     hub.pin(args, CallError)
-    args.settings["data_sha256"] = [digest(path) for path in (args.train_jsonl, args.val_jsonl, args.test_jsonl)]
+    args.settings["data_sha256"] = [
+        digest(path) for path in (args.train_jsonl, args.val_jsonl, args.test_jsonl)
+    ]
     make_folder(args.save_dir)
     if args.run_ablation_study:
         return study(args, stop)

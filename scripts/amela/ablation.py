@@ -44,7 +44,9 @@ def report(folder: Path, alphas: Sequence[float], log: Callable[[str], None]) ->
                   file, indent=1)  # fmt: skip
         file.write("\n")
     for row in rows:
-        figures = ", ".join(f"{name} {row[f'valid_{name}']:.4f}" for name in FIGURES if row[f"valid_{name}"] is not None)
+        figures = ", ".join(
+            f"{name} {row[f'valid_{name}']:.4f}" for name in FIGURES if row[f"valid_{name}"] is not None
+        )
         log(f"alpha_asr {row['alpha_asr']:g}: {figures}")
     todo = f"; not finished: {', '.join(f'{alpha:g}' for alpha in missing)}" if missing else ""
     log(f"{folder / RESULTS}: best alpha_asr by UA on the validation set: {best:g}{todo}")

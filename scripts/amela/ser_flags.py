@@ -24,9 +24,13 @@ def add_ser(flags: Parser) -> None:
 
 def _add_data(flags: Parser) -> None:
     where, add = flags.add_speed_argument, flags.add_argument
-    where("--audio-base-path", required=True, metavar="DIR", help="what relative audio_filepath are relative to")
+    where(
+        "--audio-base-path", required=True, metavar="DIR", help="what relative audio_filepath are relative to"
+    )
     for split in ("train", "val", "test"):
-        where(f"--{split}-jsonl", required=True, metavar="FILE", help=f"utterances to {USES[split]}, JSON lines")
+        where(
+            f"--{split}-jsonl", required=True, metavar="FILE", help=f"utterances to {USES[split]}, JSON lines"
+        )
     where("--tokenizer-path", required=True, metavar="FILE", help=".model of SentencePiece, blank 4")
     where("--retrain-tokenizer", action="store_true", help="train the tokenizer on the training set first")
     add("--vocab-size", type=positive, default=4000, help="pieces of the tokenizer")
@@ -42,7 +46,11 @@ USES = {"train": "train on", "val": "stop and choose by", "test": "report at the
 def _add_model(flags: Parser) -> None:
     add = flags.add_argument
     add("--backbone", choices=BACKBONES, default="whisper", help="kind of speech encoder")
-    add("--backbone-model", metavar="MODEL", help="hub id or folder of it (default: the published one of the kind)")
+    add(
+        "--backbone-model",
+        metavar="MODEL",
+        help="hub id or folder of it (default: the published one of the kind)",
+    )
     add("--revision", default="main", help="branch, tag or commit of a hub model; pinned when a run begins")
     flags.add_speed_argument("--offline", action="store_true", help="never ask the model hub")
     add("--whisper-trim", action="store_true",
@@ -57,17 +65,26 @@ def _add_losses(flags: Parser) -> None:
     for head, alpha, what in (("ser", 1.0, "emotion"), ("asr", 0.1, "CTC"), ("prosody", 0.1, "prominence")):
         add(f"--alpha-{head}", type=float, default=alpha, help=f"weight of the loss of {what}")
         add(f"--use-alpha-{head}", action=SWITCH, default=False, help=f"have the head of {what}")
-    add("--ctc-entropy-weight", type=float, default=0.01, help="times the entropy of frames, in nats: is taken off")
+    add(
+        "--ctc-entropy-weight",
+        type=float,
+        default=0.01,
+        help="times the entropy of frames, in nats: is taken off",
+    )
     add("--ctc-blank-penalty", type=float, default=50.0,
         help="times what the mean probability of the blank exceeds the threshold by; 0.5 to 1 teaches faster")  # fmt: skip
-    add("--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty")
+    add(
+        "--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty"
+    )
     add("--ctc-label-smoothing", type=ratio, default=0.0, help="share of the uniform distribution")
     add("--ctc-confidence-penalty", type=float, default=0.0, help="times what a frame's best exceeds 0.95 by")
     add("--prosody-align", choices=["ctc", "uniform"], default="ctc",
         help="frames of a word: where the ASR head hears it, or all words equally long")  # fmt: skip
     add("--class-weights", choices=["none", "balanced"], default="none",
         help="balanced: N / (C n) of an emotion that has n of N utterances, at most 10")  # fmt: skip
-    add("--logit-adjustment", type=float, default=0.0, help="times the log prior, added to logits in training")
+    add(
+        "--logit-adjustment", type=float, default=0.0, help="times the log prior, added to logits in training"
+    )
     add("--focal-gamma", type=float, default=0.0, help="of focal loss; 0: cross-entropy")
 
 
@@ -81,8 +98,12 @@ def _add_loop(flags: Parser) -> None:
         help="evaluations without gain that end the run; 0: never")  # fmt: skip
     add_speed("--checkpoint-interval", dest="checkpoint_epochs", type=not_negative, metavar="N",
               help="keep checkpoint_epoch_K.pth of every N-th epoch; 0: of none")  # fmt: skip
-    add_speed("--save-dir", default="checkpoints", metavar="DIR", help="folder of all runs, and of best_model.pt")
-    add_speed("--experiment-name", metavar="NAME", help="name of the run's folder (default: after its settings)")
+    add_speed(
+        "--save-dir", default="checkpoints", metavar="DIR", help="folder of all runs, and of best_model.pt"
+    )
+    add_speed(
+        "--experiment-name", metavar="NAME", help="name of the run's folder (default: after its settings)"
+    )
     add_speed("--use-wandb", action=SWITCH, default=False, help="log to Weights & Biases too")
     add_speed("--wandb-project", default="mtl-akan-speech", metavar="NAME", help="there")
     add("--use-amp", action=SWITCH, default=True,
@@ -101,5 +122,12 @@ def _add_ablation(flags: Parser) -> None:
     add("--run-ablation-study", action="store_true",
         help="train with each alpha of ASR, all heads on unless some are asked for; in an array each task does "
         "its share of the alphas")  # fmt: skip
-    add("--ablation-alphas", type=float, nargs="+", default=list(ALPHAS), metavar="A", help="values of --alpha-asr")
+    add(
+        "--ablation-alphas",
+        type=float,
+        nargs="+",
+        default=list(ALPHAS),
+        metavar="A",
+        help="values of --alpha-asr",
+    )
     add("--ablation-epochs", type=positive, default=5, metavar="N", help="epochs of each alpha")

@@ -159,7 +159,9 @@ def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
             both = sorted(speakers[first] & speakers[second])
             if both:
                 more = ", …" if len(both) > SHOWN else ""
-                said.append(f"{first} and {second} share {len(both)} speakers ({', '.join(both[:SHOWN])}{more})")
+                said.append(
+                    f"{first} and {second} share {len(both)} speakers ({', '.join(both[:SHOWN])}{more})"
+                )
     return said
 
 

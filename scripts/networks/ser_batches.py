@@ -46,7 +46,9 @@ class Step(NamedTuple):
 class Utterances:
     """The utterances of a split with their tokens, batched for a backbone."""
 
-    def __init__(self, utterances: list[Utterance], encode: Callable[[str], list[int]], backbone: Any) -> None:
+    def __init__(
+        self, utterances: list[Utterance], encode: Callable[[str], list[int]], backbone: Any
+    ) -> None:
         self.utterances, self.backbone = utterances, backbone
         of_word = lru_cache(maxsize=None)(lambda word: encode(word))
         self.words = [[of_word(word) for word in one.words] for one in utterances]
@@ -92,7 +94,9 @@ class Loader:
     Epochs are batched by length, so that little is padded.
     """
 
-    def __init__(self, data: Utterances, config: dict[str, Any], group: Any, threads: int, ahead: int) -> None:
+    def __init__(
+        self, data: Utterances, config: dict[str, Any], group: Any, threads: int, ahead: int
+    ) -> None:
         self.data, self.config, self.group, self.ahead = data, config, group, ahead
         self.pool = ThreadPoolExecutor(max(1, threads))
         self.coming: OrderedDict[tuple[int, int], list[list[Future]]] = OrderedDict()
@@ -101,7 +105,11 @@ class Loader:
     def _plan(self, epoch: int) -> list[np.ndarray]:
         config = self.config
         return sampler.batches(
-            self.data.samples, config["seed"], epoch, config["batch_size"], by_length=config["group_by_length"]
+            self.data.samples,
+            config["seed"],
+            epoch,
+            config["batch_size"],
+            by_length=config["group_by_length"],
         )
 
     def steps_in(self, epoch: int) -> int:
@@ -135,7 +143,9 @@ class Loader:
 
     def _shares(self, epoch: int, step: int) -> list[np.ndarray]:
         samples, group = self.data.samples, self.group
-        return [sampler.share(batch, samples, group.rank, group.world) for batch in self._batches(epoch, step)]
+        return [
+            sampler.share(batch, samples, group.rank, group.world) for batch in self._batches(epoch, step)
+        ]
 
     def in_order(self) -> list[np.ndarray]:
         """Return the batches of this process of an evaluation, the longest utterances first."""

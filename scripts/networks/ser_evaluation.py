@@ -57,7 +57,9 @@ def _of_batch(task: SerTask, batch: Any, decode_method: str) -> list[dict[str, A
     return found
 
 
-def _metrics(utterances: Sequence[Utterance], said: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, Any]:
+def _metrics(
+    utterances: Sequence[Utterance], said: list[dict[str, Any]], config: dict[str, Any]
+) -> dict[str, Any]:
     found: dict[str, Any] = {"utterances": len(utterances)}
     if config["use_alpha_ser"]:
         found.update(_of_emotions(utterances, [one["emotion"] for one in said], config["emotions"]))
@@ -126,7 +128,10 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     """Return the metrics as text, with the alphas and the settings of CTC that they came by."""
     lines = []
     if "ua" in metrics:
-        interval_of = {name: "–".join(f"{100 * value:.1f}" for value in metrics[f"{name}_interval"]) for name in ("ua", "wa")}
+        interval_of = {
+            name: "–".join(f"{100 * value:.1f}" for value in metrics[f"{name}_interval"])
+            for name in ("ua", "wa")
+        }
         lines.append(
             f"UA {100 * metrics['ua']:.1f} % ({interval_of['ua']}), WA {100 * metrics['wa']:.1f} % ({interval_of['wa']}), "
             f"macro-F1 {metrics['macro_f1']:.3f} of {metrics['utterances']} utterances; always "
@@ -141,7 +146,9 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
         lines.append(f"prominence F1 {metrics['prosody_f1']:.3f}{auc} of {metrics['prosody_words']} words")
     for name, one in metrics.get("emotions", {}).items():
         if one["support"]:
-            lines.append(f"  {name}: recall {one['recall']:.3f}, F1 {one['f1'] or 0.0:.3f}, {one['support']} utterances")
+            lines.append(
+                f"  {name}: recall {one['recall']:.3f}, F1 {one['f1'] or 0.0:.3f}, {one['support']} utterances"
+            )
     heads = [head for head in ("ser", "asr", "prosody") if config[f"use_alpha_{head}"]]
     lines.append("alphas: " + ", ".join(f"{head} {config[f'alpha_{head}']:g}" for head in heads))
     ctc = ("entropy_weight", "blank_penalty", "blank_threshold", "label_smoothing", "confidence_penalty")

@@ -34,7 +34,9 @@ class Heard:
                 sums["confusion"][true, said] += 1
         for labels, reference in zip(self.labels or (), words):
             if reference:
-                counts = [count(" ".join(reference), decode(labels)) for count in (count_words, count_characters)]
+                counts = [
+                    count(" ".join(reference), decode(labels)) for count in (count_words, count_characters)
+                ]
                 sums["text"] += [number for one in counts for number in (one.errors, one.length)]
         if self.prominence is not None:
             said = (self.prominence > 0).cpu().numpy()

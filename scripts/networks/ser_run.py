@@ -101,7 +101,9 @@ def test(folder: str, utterances: list[Utterance], args: Any, write_aside: Calla
     log(summary(metrics, config).splitlines()[0])
 
 
-def write(folder: str, metrics: dict[str, Any], config: dict[str, Any], write_aside: Callable[..., Any]) -> None:
+def write(
+    folder: str, metrics: dict[str, Any], config: dict[str, Any], write_aside: Callable[..., Any]
+) -> None:
     """Write test_metrics.json and summary.txt into a folder."""
     with write_aside(os.path.join(folder, "test_metrics.json")) as file:
         json.dump(metrics, file, indent=1)

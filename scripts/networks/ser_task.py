@@ -66,7 +66,11 @@ class SerTask:
             heard.emotions = logits.detach().float()
             sums["ser"] = nn.functional.cross_entropy(heard.emotions, targets, reduction="sum")
             losses = emotion_loss(
-                logits, targets, self.class_weights, self.log_prior if model.training else None, config["focal_gamma"]
+                logits,
+                targets,
+                self.class_weights,
+                self.log_prior if model.training else None,
+                config["focal_gamma"],
             )
             total = total + config["alpha_ser"] * losses.sum()
         if config["use_alpha_asr"]:
@@ -140,7 +144,9 @@ class SerTask:
             found["loss"] += np.array([float(sums.pop("loss")), len(indices)])
             heard.add_to(found, self.decode, [self.valid.utterances[int(index)].words for index in indices])
             for name, value in sums.items():
-                found[f"part_{name}"] = found.get(f"part_{name}", 0.0) + np.array([float(value), len(indices)])
+                found[f"part_{name}"] = found.get(f"part_{name}", 0.0) + np.array(
+                    [float(value), len(indices)]
+                )
         return {name: torch.from_numpy(np.asarray(value)).to(self.device) for name, value in found.items()}
 
     def figures(self, sums: dict[str, list[float]]) -> dict[str, float | None]:

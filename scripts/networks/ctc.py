@@ -1,14 +1,14 @@
 """CTC for training: the loss, its regularisers, and the figures that tell whether it has collapsed.
 
-Over real frames only, p = softmax in fp32, o the blank, V classes, utterance b of T_b frames and |y_b| labels:
+Over real frames only, p = softmax in fp32, o the blank, V classes, y_b the |y_b| labels of utterance b:
     ctc         mean over utterances of -log P(y_b | x_b) / max(1, |y_b|), as torch's "mean"
     entropy     mean over frames of H = -sum_k p_k log p_k, in nats or as a share of log V
     hinge       mean over utterances of max(0, r_b - threshold), r_b the mean of p(o) over its frames
     smoothing   mean over frames of KL(u || p) = -log V - (1/V) sum_k log p_k, u = 1/V
     confidence  mean over frames of max(0, max_k p_k - threshold)
     loss        (1 - e) ctc + e smoothing - w1 entropy + w2 hinge + w3 confidence
-Means are those of a whole step. The confidence penalty of Pereyra et al., KL(p || u), is log V - H: the entropy
-term again, up to a constant; hence the hinge on the largest p here.
+Means are those of a whole step. The confidence penalty of Pereyra et al., KL(p || u), is log V - H: the
+entropy term again, up to a constant; hence the hinge on the largest p here.
 
 Sources: Graves et al. 2006 (CTC); Pereyra et al. 2017 (entropy, and smoothing in the direction u || p).
 """
@@ -65,10 +65,10 @@ def ctc_losses(
     """Return what is minimised as "loss", its parts and some shares: sums, means once the utterances of the
     step divide them.
 
-    frames: (F, V) logits of the real frames (see real_frames), F the sum of `lengths` (B,). With a `head`:
-    what it makes logits of, a few frames at a time, so that (F, V) is never in memory. targets: (B, U) labels,
-    padded with anything behind `target_lengths` (B,). mean_frames: frames an utterance of the whole step, of
-    all its batches and processes; None: of this batch.
+    frames: (F, V) logits of the real frames (see real_frames), F the sum of `lengths` (B,); with a `head`
+    what it makes logits of, a few frames at a time, so that (F, V) is never in memory.
+    targets: (B, U) labels, padded with anything behind `target_lengths` (B,).
+    mean_frames: frames an utterance of the whole step, all its batches and processes; None: of this batch.
     Shares: blank_share (mean of p(o) over frames), argmax_blank_share (of frames), empty_share (of utterances
     whose best path is blank throughout), infeasible (of utterances that have fewer frames than labels and
     blanks between equal ones: their ctc is 0 and teaches nothing).
@@ -147,9 +147,9 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     """-log P(y | x) of each utterance, (B,), by the log-probabilities of the blank and of its labels only,
     (B, T, 1 + U); 0 where `feasible` is not.
 
-    torch's own gradient counts on a softmax over the classes it is given: it is p - q, q how often the paths of
-    y pass a class in a frame, so q is found from it. In fp64: where -log P is 10,000 nats, fp32 leaves q three
-    digits. torch's kernel for CUDA sums in no fixed order: where one is asked for, the CPU computes.
+    torch's own gradient counts on a softmax over the classes it is given: it is p - q, q how often the paths
+    of y pass a class in a frame, so q is found from it. In fp64: where -log P is 10,000 nats, fp32 leaves q
+    two digits. torch's kernel for CUDA sums in no fixed order: where one is asked for, the CPU computes.
     """
 
     @staticmethod
@@ -169,8 +169,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         if wanted:
             (slope,) = torch.autograd.grad(negative, given, torch.ones_like(negative))
             passed = (given.detach().exp() - slope).transpose(0, 1)
-            counts = _mask(lengths, log_p.shape[1]) & feasible.to(device)[:, None]
-            ctx.save_for_backward((passed * counts[:, :, None]).to(log_p))
+            ctx.save_for_backward(passed.to(log_p) * feasible[:, None, None])
         return negative.detach().to(log_p) * feasible
 
     @staticmethod

@@ -41,8 +41,6 @@ def align_batch(
     frames, counts = lengths.tolist(), target_lengths.tolist()
     states = np.full((len(frames), 2 * targets.shape[1] + 1), blank)
     states[:, 1::2] = targets.cpu().numpy()
-    places = np.arange(targets.shape[1])
-    states[:, 1::2][places >= np.array(counts, np.int64)[:, None]] = blank  # whatever they are padded with
     scores = np.full((max(frames, default=0) + 1, *states.shape), -np.inf)
     for row, (part, count) in enumerate(zip(logits.detach().split(frames), counts)):
         columns = torch.from_numpy(states[row, : 2 * count + 1]).to(logits.device)
@@ -55,7 +53,7 @@ def align_batch(
 
 
 def _best_path(scores: np.ndarray, skips: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return the states of the best path that ends in `last` (B,), (T, B); -1 where there is none.
+    """Return the states of the best path that ends in `last` (B,), (T, B); all `last` where there is none.
 
     scores: (T, B, S), of each state in each frame; skips: (B, S), where two states back is allowed.
     """
@@ -69,19 +67,16 @@ def _best_path(scores: np.ndarray, skips: np.ndarray, last: np.ndarray) -> np.nd
         back[frame] = step > stay
         back[frame][skip > before] = 2
         best[:, 2:] = np.maximum(before, skip) + scores[frame]
-    row = np.arange(rows)
-    state = np.where(np.isfinite(best[row, last + 2]), last, -1)
+    row, state = np.arange(rows), last
     path = np.empty((length, rows), np.int64)
     for frame in range(length - 1, -1, -1):
         path[frame] = state
-        state = np.where(state >= 0, state - back[frame, row, state], -1)
+        state = state - back[frame, row, state]
     return path
 
 
 def _spans(path: np.ndarray, count: int) -> list[tuple[int, int]] | None:
-    """Return the spans of the labels of one path (T,): states, odd where they are labels."""
-    if (path < 0).any():
-        return None
+    """Return the spans of the labels of one path (T,), None where a label has no frame; its states are odd."""
     first = np.searchsorted(path, np.arange(count) * 2 + 1)
     behind = np.searchsorted(path, np.arange(count) * 2 + 1, side="right")
     if (first == behind).any():

@@ -60,6 +60,26 @@ class NGram(NamedTuple):
             context = shifted(own)
         return found
 
+    def start(self) -> np.ndarray:
+        """Return what `extend` needs to know before the first unit, (order - 1,) int64."""
+        contexts = np.full(self.order - 1, -1)
+        contexts[:1] = self.vocab_size
+        return contexts
+
+    def extend(self, contexts: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the natural log-probability of a unit behind each context, (n,), and the contexts then.
+
+        contexts: (n, order - 1), the place of the units before in the table of each length, -1 where they do
+        not stand there; units: (n,).
+        """
+        found, behind = self.tables[0].log_probability[units], [units]
+        for shorter, table, context in zip(self.tables, self.tables[1:], contexts.T):
+            at = places(table.keys, context, units, self.vocab_size)
+            backed_off = found + np.where(context >= 0, shorter.log_backoff[context], 0.0)
+            found = np.where(at >= 0, table.log_probability[at], backed_off)
+            behind.append(at)
+        return found, np.stack(behind[: self.order - 1], 1) if self.order > 1 else contexts
+
 
 def places(keys: np.ndarray, context: np.ndarray, last: np.ndarray, vocab_size: int) -> np.ndarray:
     """Return where the n-grams (place of the context, last unit) stand in a table, -1 where they do not."""

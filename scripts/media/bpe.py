@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-# A blank belongs to the word after it. Marks (IPA's tie bar, Indic vowel signs) stay with their letters, which
-# GPT-2's pattern parts from them, and so do apostrophes between letters.
+from media.word_counts import WordCounts
+
+# A blank belongs to the word after it. Unlike in GPT-2's pattern, marks (IPA's tie bar, Indic vowel signs)
+# and apostrophes stay with their letters.
 WORDS = r" ?[\p{L}\p{M}]+(?:['’][\p{L}\p{M}]+)*| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
+MOST = 20_000_000  # words that `tokenizers` is shown; of more, each in proportion
 LEAST = 2  # times that a pair is seen before it becomes a token
 
 
-def train_bpe(batches: Iterable[list[str]], specials: Sequence[str], vocab_size: int) -> str:
-    """Return the tokenizer.json of a BPE of at most `vocab_size` tokens, trained on batches of texts.
+def train_bpe(words: WordCounts, specials: Sequence[str], vocab_size: int) -> str:
+    """Return the tokenizer.json of a BPE of at most `vocab_size` tokens, trained on words and their counts:
+    as on their texts, where these have no more than MOST words.
 
-    `specials` have the ids from 0 on and are never split. In memory stand the words of the texts, each once,
-    not the texts. The same texts give the same bytes, on any number of threads.
+    `specials` have the ids from 0 on and are never split. The same counts give the same bytes, on any number
+    of threads.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -33,5 +37,5 @@ def train_bpe(batches: Iterable[list[str]], specials: Sequence[str], vocab_size:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(batches, trainer)
+    tokenizer.train_from_iterator(words.texts(MOST), trainer)
     return str(tokenizer.to_str(pretty=True)) + "\n"

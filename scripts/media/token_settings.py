@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "context_window_size": 3,
 }
 WRITTEN = (
+    "vocab_size_asked",
     "format",
     "model",
     "prosody_bins",
@@ -41,8 +42,9 @@ class TokenizerError(ValueError):
     """A tokenizer or a config of one that cannot be used; the message says where and why."""
 
 
-def read_settings(path: str | None) -> dict[str, Any]:
-    """Return the settings of a JSON file, completed by DEFAULTS. TokenizerError where one makes no sense.
+def read_settings(path: str | None, vocab_size: int = DEFAULTS["vocab_size"]) -> dict[str, Any]:
+    """Return the settings of a JSON file, completed by DEFAULTS and `vocab_size`. TokenizerError where one
+    makes no sense.
 
     The config that stands beside a trained tokenizer is understood too; what training adds is left out.
     """
@@ -63,7 +65,8 @@ def read_settings(path: str | None) -> dict[str, Any]:
     unknown = sorted(set(found) - set(DEFAULTS) - set(WRITTEN))
     if unknown:
         raise TokenizerError(f"{where}: found the key {unknown[0]!r}, wanted one of {', '.join(DEFAULTS)}")
-    settings = {name: found.get(name, default) for name, default in DEFAULTS.items()}
+    settings = {**DEFAULTS, "vocab_size": vocab_size}
+    settings = {name: found.get(name, default) for name, default in settings.items()}
     _check(settings, where)
     return settings
 
@@ -89,12 +92,14 @@ def _check(settings: dict[str, Any], where: str) -> None:
         raise TokenizerError(f"{where}: {error}") from None
 
 
-def check_size(vocab_size: int, specials: Sequence[str], where: str) -> None:
+def check_size(vocab_size: int, specials: int) -> None:
     """Raise TokenizerError where a vocabulary has no room for its special tokens and the alphabet."""
-    least = len(specials) + BYTES
+    least = specials + BYTES
     if vocab_size < least:
-        raise TokenizerError(f"{where}: found a vocabulary of {vocab_size}, wanted at least {least}: "
-                             f"{len(specials)} special tokens and the {BYTES} bytes")  # fmt: skip
+        raise TokenizerError(
+            f"found a vocabulary of {vocab_size} tokens, wanted at least {least}: {specials} special tokens "
+            f"and the {BYTES} bytes"
+        )
 
 
 def special_tokens(settings: dict[str, Any]) -> list[str]:

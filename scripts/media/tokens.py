@@ -53,6 +53,11 @@ class Tokenizer:
         text: str = self._engine.decode([int(one) for one in ids], skip_special_tokens=False)
         return text
 
+    def names(self) -> list[str]:
+        """Return all tokens in the order of their ids; parts of a character as `tokenizers` writes bytes."""
+        texts = [self.decode([number]) for number in range(self.vocab_size)]
+        return [self._engine.id_to_token(at) if "\ufffd" in text else text for at, text in enumerate(texts)]
+
     def control(self, record: dict[str, Any]) -> list[int]:
         """Return the ids of a record's emotion (else its sentiment) and of the bins of its prosody, in the
         order emotion, pitch, energy, rate; what the record has not, or the tokenizer no token for, is left

@@ -22,7 +22,6 @@ from amela.state import stage_folders
 from amela.summary import StageSummary, age_s, errors, summaries
 
 HEADER = "    shard  state        done  failed     left    hours x real time       ETA  where"
-ORDER = ("running", "stale", "failed", "stopped", "waiting", "done")
 
 
 def table(stage: StageSummary, limit: int) -> str:
@@ -49,11 +48,8 @@ def table(stage: StageSummary, limit: int) -> str:
             "",
         ),
     ]
-    shards = sorted(
-        (shard for shard in stage.shards if shard.state != "done" or len(stage.shards) <= limit),
-        key=lambda shard: (ORDER.index(shard.state), shard.shard),
-    )
-    for shard in shards[:limit]:
+    shards = stage.to_show(limit)
+    for shard in shards:
         beat = shard.beat
         where = f"{beat['host']}, {age_s(beat):.0f} s ago" if beat else ""
         rows.append(
@@ -69,7 +65,7 @@ def table(stage: StageSummary, limit: int) -> str:
                 where,
             )
         )
-    hidden = len(stage.shards) - len(shards[:limit])
+    hidden = len(stage.shards) - len(shards)
     if hidden:
         rows.append(f"{'':9}  … and {hidden} more shards")
     if stage.finish:

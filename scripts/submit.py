@@ -5,6 +5,7 @@
     python scripts/submit.py asr metadata/corpus.json --asr-args "--backend pocketsphinx"
     python scripts/submit.py units metadata/corpus.json       encode array → merge → grid of runs → table
     python scripts/submit.py annotate /data/corpus            words, speakers, features, emotion, IPA, codes …
+    python scripts/submit.py multimodal /data/corpus          … → tokenizer → Parquet → Flight, training
     python scripts/submit.py babble checkpoints/RUN/corpus_s42   generate → synthesize → VAD → ASR → report
     python scripts/submit.py corpus /data/corpus --dry-run    the sbatch lines, which are a script you can run
 
@@ -24,12 +25,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from amela import multimodal
 from amela.annotate import ANNOTATE, PARTS, annotate_places, annotate_steps
 from amela.cli import Parser, parser, positive
 from amela.errors import CallError, run_main
 from amela.submission import Plan, Submission
 from amela.trained import run_name
 from amela.workflow import Step, Wish, folder_name
+from media.audio import AUDIO_SUFFIXES
+from media.sentences import TEXT_SUFFIXES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -89,13 +93,16 @@ WORKFLOWS = {
         AFTER_ASR[-1],
     ),
     "annotate": ANNOTATE,
+    "multimodal": multimodal.MULTIMODAL,
 }
+SKIPPED = {"annotate": PARTS, "multimodal": multimodal.CAN_BE_SKIPPED}
 FROM_FOLDER = {
     "corpus": "folder of audio",
     "annotate": "folder of audio, or manifest",
+    "multimodal": multimodal.WANTED,
     "babble": "run folder of train_lstm.py",
 }  # the others: a manifest
-SKIP = f"leave these out, of: {', '.join(PARTS)}; without transcribe the records stay as they are"
+SKIP = "leave these out, of: {}; without transcribe the records stay as they are"
 SHARDS = {"babble": 1}  # minutes of speech; where nothing stands here, the first array's batch file says it
 
 
@@ -111,8 +118,9 @@ def parse_args() -> argparse.Namespace:
         add = one.add_argument
         add("source", help=FROM_FOLDER.get(name, "manifest"))
         add("--name", help="of the manifest, metadata/NAME.json (default: after the folder)")
-        if name == "annotate":
-            add("--skip", nargs="+", default=[], choices=PARTS, metavar="STEP", help=SKIP)
+        if name in SKIPPED:
+            skip = SKIP.format(", ".join(SKIPPED[name]))
+            add("--skip", nargs="+", default=[], choices=SKIPPED[name], metavar="STEP", help=skip)
         else:
             add("--field", help="write the text to this field, where `text` is a human reference")
         add(
@@ -134,6 +142,7 @@ def parse_args() -> argparse.Namespace:
         add("--dry-run", action="store_true", help="print the lines and submit nothing")
         for step in steps:
             instead = f" (default: {step.defaults})" if step.defaults else ""
+            instead += f" (here, without SLURM: {step.local})" if step.local else ""
             unless = "; without them it is left out" if step.on_request else ""
             add(
                 f"--{step.flag}-args",
@@ -178,19 +187,18 @@ def site_environment() -> dict[str, str]:
 def places(args: argparse.Namespace) -> dict[str, str]:
     """Return what stands in the steps' arguments: the folder, the manifest, its path without ending, …."""
     source, annotate = Path(args.source), args.workflow == "annotate"
-    from_folder = args.workflow in FROM_FOLDER and not (annotate and source.is_file())
-    if from_folder:
-        if not source.is_dir():
-            manifest = "; for a manifest: `submit.py asr MANIFEST`" if source.exists() else ""
-            raise CallError(f"{source}: no such folder; wanted a {FROM_FOLDER[args.workflow]}{manifest}")
-        babble = args.workflow == "babble"
-        name = f"{run_name(source)}_generated" if babble else folder_name(args.source)
-        stem = f"metadata/{args.name or name}"
+    if args.workflow == "multimodal":
+        args.kind = multimodal.kind_of(args.source, AUDIO_SUFFIXES, TEXT_SUFFIXES)
+        from_folder = args.kind in (multimodal.AUDIO, multimodal.TEXT)
     else:
-        if not source.is_file():
-            raise CallError(f"{source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
+        from_folder = args.workflow in FROM_FOLDER and not (annotate and source.is_file())
+        _check_source(args, source, from_folder)
+    if from_folder:
+        name = f"{run_name(source)}_generated" if args.workflow == "babble" else folder_name(args.source)
+        stem = f"metadata/{args.name or (os.path.splitext(name)[0] if source.is_file() else name)}"
+    else:
         stem = args.source.removesuffix(".json")
-    field = "" if annotate else args.field or ""
+    field = "" if args.workflow in SKIPPED else args.field or ""
     return {
         "folder": os.path.abspath(args.source) if from_folder else "",
         "manifest": f"{stem}.json" if from_folder else args.source,
@@ -199,6 +207,14 @@ def places(args: argparse.Namespace) -> dict[str, str]:
         "field": field,
         "field_flag": f"--field={field}" if field else "",
     }
+
+
+def _check_source(args: argparse.Namespace, source: Path, from_folder: bool) -> None:
+    if from_folder and not source.is_dir():
+        manifest = "; for a manifest: `submit.py asr MANIFEST`" if source.exists() else ""
+        raise CallError(f"{source}: no such folder; wanted a {FROM_FOLDER[args.workflow]}{manifest}")
+    if not from_folder and not source.is_file():
+        raise CallError(f"{source}: no such manifest; wanted JSON lines, e.g. metadata/corpus.json")
 
 
 def plan_of(args: argparse.Namespace, on_cluster: bool) -> Plan:
@@ -212,7 +228,11 @@ def plan_of(args: argparse.Namespace, on_cluster: bool) -> Plan:
         steps = annotate_steps(args.skip, bool(values["folder"]))
         sentiment = "lexicon" in asked["emotion"].arguments
         values.update(annotate_places(steps, values["stem"], values["manifest"], sentiment))
-    return Plan(steps, values, asked, site_environment(), on_cluster)
+    if args.workflow != "multimodal":
+        return Plan(steps, values, asked, site_environment(), on_cluster)
+    steps = multimodal.multimodal_steps(args.kind, args.skip)
+    multimodal.fill_places(steps, values, asked["emotion"].arguments, here=not on_cluster)
+    return Plan(steps, values, asked, site_environment(), on_cluster, embedded=not on_cluster)
 
 
 def wishes(args: argparse.Namespace) -> dict[str, Wish]:

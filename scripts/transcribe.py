@@ -213,7 +213,7 @@ def main() -> int:
         log("--tmp-dir: not needed, nothing is written on the way")
     if is_kind(args.manifest, MANIFEST_SUFFIXES):
         return run(args)
-    sounds, texts = (files_of(args.manifest, suffixes) for suffixes in (AUDIO_SUFFIXES, TEXT_SUFFIXES))
+    sounds, texts = (scan_audio(args.manifest, suffixes) for suffixes in (AUDIO_SUFFIXES, TEXT_SUFFIXES))
     if not sounds and not texts:
         raise CallError(f"{args.manifest}: found neither audio nor text (.txt) in it or below")
     if not sounds:
@@ -225,13 +225,6 @@ def main() -> int:
     args.output_dir = args.output_dir and os.path.join(args.output_dir, "clips")
     args.manifest = manifest
     return run(args)
-
-
-def files_of(source: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Return the files with these endings in a folder and below, or the one file itself if it is such."""
-    if os.path.isdir(source):
-        return scan_audio(source, suffixes)
-    return [os.path.abspath(source)] if is_kind(source, suffixes) else []
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ asked.
     --array=0-15 slurm/vad.slurm MANIFEST
 
 DIR is searched for wav, flac, mp3, ogg, opus and m4a, its sub-folders too, and listed once: a run that was
-stopped goes on with the same files. Files that cannot be read stand in the table, with the reason, and not in
-the manifest. NAME is a name or a path without ending. Rules, in this order: --threshold, --offset-ms,
---min-silence-s (or --adaptive-merge), --min-speech-s, --pad-s. Engines: ten (TEN-VAD; its licence is not open
-source) and silero (Silero VAD, MIT, faster).
+stopped goes on with the same files. It may be one such file. Files that cannot be read stand in the table,
+with the reason, and not in the manifest. NAME is a name or a path without ending. Rules, in this order:
+--threshold, --offset-ms, --min-silence-s (or --adaptive-merge), --min-speech-s, --pad-s. Engines: ten
+(TEN-VAD; its licence is not open source) and silero (Silero VAD, MIT, faster).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from amela.cli import cpus, ratio, stage_parser
 from amela.deals import cuts, find_results, read_deals
 from amela.errors import OK, TOO_MANY_ERRORS, CallError, run_main
 from amela.files import make_folder, write_aside
+from amela.inputs import is_kind
 from amela.listing import Listing, take_listing
 from amela.log import log
 from amela.manifest import Record, read_records, record_key, scan, write_manifest
@@ -167,11 +168,6 @@ def run_manifest(args: argparse.Namespace) -> int:
     """Add the speech to a manifest, as an ordinary map stage; a run of one process writes the table too."""
     if not os.path.exists(args.manifest):
         raise CallError(f"{args.manifest}: no such file or folder; wanted a folder of audio or a manifest")
-    if args.manifest.lower().endswith(AUDIO_SUFFIXES) and os.path.isfile(args.manifest):
-        raise CallError(
-            f"{args.manifest}: found an audio file, wanted a folder or a manifest: "
-            f"`vad.py {shlex.quote(os.path.dirname(args.manifest) or '.')}`"
-        )
     choose_engine(args, may_fall_back=False)
     status = run(args)
     alone = args.shard_index is None and not (slurm.in_batch_job() and slurm.here().is_array)
@@ -219,7 +215,8 @@ def run_folder(args: argparse.Namespace) -> int:
 
 def finish_folder(args: argparse.Namespace, listing: Listing, folder: str) -> int:
     """Write what was asked for, note that it is finished, and print what to do next."""
-    counts = write_tables(args, listing.manifest, listing.output.with_suffix(""), os.path.abspath(folder))
+    root = os.path.abspath(folder if os.path.isdir(folder) else os.path.dirname(folder))
+    counts = write_tables(args, listing.manifest, listing.output.with_suffix(""), root)
     if counts["readable"] == 0:
         raise CallError(
             f"{folder}: none of {counts['files']} files can be read; the reasons stand in "
@@ -287,7 +284,8 @@ def short(path: Path) -> str:
 def main() -> int:
     """Find the speech of a folder's files or of a manifest's records; returns the exit status."""
     args = parse_args()
-    return run_folder(args) if os.path.isdir(args.manifest) else run_manifest(args)
+    file = os.path.isfile(args.manifest) and is_kind(args.manifest, AUDIO_SUFFIXES)
+    return run_folder(args) if file or os.path.isdir(args.manifest) else run_manifest(args)
 
 
 if __name__ == "__main__":

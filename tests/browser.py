@@ -76,8 +76,9 @@ class Page:
         self.driver = driver
 
     def open(
-        self, path: Path, width: int = 1280, height: int = 900, theme: str = "light", ratio: float = 1
+        self, path: Path | str, width: int = 1280, height: int = 900, theme: str = "light", ratio: float = 1
     ) -> None:
+        """Open a file, or an address."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": ratio, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = [
@@ -86,7 +87,7 @@ class Page:
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.complaints()  # those of the page before
-        self.driver.get(path.resolve().as_uri())
+        self.driver.get(path if isinstance(path, str) else path.resolve().as_uri())
 
     def open_and_check(self, path: Path, width: int, ratio: float, theme: str) -> None:
         """Open a report and check what is on view."""

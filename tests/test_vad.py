@@ -278,6 +278,14 @@ def test_names(corpus: Path, name: str, stem: str) -> None:
     assert len(read(f"{stem}.json")) == len(table(f"{stem}.csv")) == 5
 
 
+def test_one_file_is_a_corpus_too(corpus: Path) -> None:
+    vad(corpus / "a.wav", "x", "--engine", "silero", "--rttm")
+    vad(corpus, "all", "--engine", "silero")
+    assert read("metadata/x.json") == read("metadata/all.json")[:1]
+    assert Path("metadata/x.rttm").read_text().split()[1] == "a"
+    assert f"{time.strftime('a_%d-%m-%y')}.json" in vad(corpus / "a.wav", "--engine", "silero")
+
+
 def test_unreadable_files_stand_in_the_table_only(corpus: Path) -> None:
     (corpus / "empty.wav").write_bytes(b"")
     (corpus / "garbage.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -343,7 +351,6 @@ def test_strange_names(corpus: Path, spoken: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("kind", "said"), [
     ("missing", "no such file or folder"), ("empty", "found no audio"), ("no audio", "found no audio"),
-    ("audio file", "found an audio file, wanted a folder or a manifest"),
 ])  # fmt: skip
 def test_not_a_folder_of_audio(corpus: Path, kind: str, said: str) -> None:
     target = corpus.parent / kind
@@ -351,8 +358,6 @@ def test_not_a_folder_of_audio(corpus: Path, kind: str, said: str) -> None:
         target.mkdir()
     if kind == "no audio":
         (target / "notes.txt").write_text("hello")
-    if kind == "audio file":
-        target = corpus / "a.wav"
     output = vad(target, status=2)
     assert output.splitlines()[-1].startswith("ERROR: ")
     assert said in output

@@ -51,8 +51,8 @@ def choose_pairs(
         found, lacking = _of_manifest(source, settings["audio_from"], text_of)
     if lacking and (not settings["skip_missing"] or not found):
         raise CallError(
-            f"{source}: {'; '.join(lacking)}; wanted both sides of each pair, or --skip-missing to leave these "
-            "out"
+            f"{source}: {'; '.join(lacking)}; wanted both sides of each pair, or --skip-missing, which "
+            "leaves these out"
         )
     for what in lacking:
         log(f"left out: {what}")

@@ -14,6 +14,7 @@ from typing import IO, Any, Union
 
 from amela.errors import DISK_TROUBLE, CallError, StoppedError
 
+STALE_S = 3600.0
 StrPath = Union[str, "os.PathLike[str]"]
 _serial = count()
 
@@ -28,6 +29,21 @@ def aside_name(path: StrPath) -> Path:
     path = Path(path)
     name = os.fsdecode(os.fsencode(path.name)[:100])  # names are limited in bytes
     return path.with_name(f".{name}.{attempt_name()}-{next(_serial)}.tmp")
+
+
+def is_left_over(aside: Path) -> bool:
+    """Tell whether a file named by `aside_name` has lost its writer: its process is gone, or, on another
+    host, it did not grow for STALE_S.
+    """
+    head, pid, _ = aside.name.rsplit("-", 2)
+    try:
+        if head.rpartition(".")[2] == attempt_name().rpartition("-")[0]:
+            os.kill(int(pid), 0)
+        return time.time() - aside.stat().st_mtime > STALE_S
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process, or the file is gone
+        return False
 
 
 def discard(path: Path) -> None:

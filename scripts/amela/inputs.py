@@ -44,7 +44,11 @@ def check_input(path: str, script: str, audio: tuple[str, ...], text: tuple[str,
 
 
 def manifest_of(source: str, output: str | None) -> str:
-    """Return the manifest that is made of a source: `<output>/<name>.json`, in metadata/ without output."""
+    """Return the manifest that is made of a source: `<output>/<name>.json`, in metadata/ without output; an
+    output that ends in `.json` is the manifest.
+    """
+    if output and output.endswith(".json"):
+        return output
     name = os.path.basename(os.path.abspath(source))
     stem = name if os.path.isdir(source) else os.path.splitext(name)[0]
     return os.path.join(output or "metadata", f"{stem}.json")

@@ -90,6 +90,7 @@ def take_listing(
 def _output(folder: str, name: str | None) -> tuple[Path, str]:
     if name is None:
         base = os.path.basename(os.path.abspath(folder)) or "root"
+        base = os.path.splitext(base)[0] if os.path.isfile(folder) else base
         return Path("metadata").absolute(), f"{base}_{time.strftime('%d-%m-%y')}"
     path = Path(name.removesuffix(".json"))
     if not path.name or name.endswith("/"):

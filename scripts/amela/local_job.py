@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,15 @@ class Task:
 class Job:
     """A submission: its batch file (copied: edits do not reach tasks that still wait) and its tasks."""
 
-    def __init__(self, batch_file: Path, arguments: list[str], options: dict[str, str], spool: Path) -> None:
+    def __init__(
+        self,
+        batch_file: Path,
+        arguments: list[str],
+        options: dict[str, str],
+        spool: Path,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.env = env
         self.options = {**read_directives(batch_file), **options}
         self.spool = spool
         self.script = spool / "slurm_script"
@@ -104,7 +113,7 @@ class Job:
     def environment(self, task: Task) -> dict[str, str]:
         """Return the variables of one task: the caller's and those that sbatch sets."""
         kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "AMELA_LAUNCHER"))
+            k: v for k, v in self.env.items() if not k.startswith(("SLURM_", "SBATCH_", "AMELA_LAUNCHER"))
         }
         host = socket.gethostname().split(".")[0]
         slurm: dict[str, Any] = {

@@ -6,7 +6,7 @@ import random
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from hashlib import blake2b
 from typing import Any, Callable
@@ -97,31 +97,49 @@ def share_out(manifest: str, targets: list[Target], by: str, seed: int) -> Calla
                 f"add it (`manifest_tools.py join`), leave such records out (`filter --where '{by} is not "
                 "None'`) or choose another field with --by"
             )
-        bucket = _draw(seed, value) % _BUCKETS
+        bucket = draw(seed, value) % _BUCKETS
         records[bucket] += 1
         amounts[bucket] += (record.get("duration") or 0.0) / 3600
         with_duration += record.get("duration") is not None
     amounts = amounts if with_duration else records
-    wanted = _wanted(targets, sum(amounts))
-    left = list(wanted)
-    part_of = bytearray(_BUCKETS)
-    for bucket, amount in enumerate(amounts):
-        if records[bucket]:
-            best = _neediest(left, amount)
-            part_of[bucket] = best
-            left[best] -= amount
+    part_of = deal_out(amounts, records, _wanted(targets, sum(amounts)))
     names = [target.name for target in targets]
-    empty = [
-        name
-        for part, name in enumerate(names)
-        if not any(records[b] and part_of[b] == part for b in range(_BUCKETS))
-    ]
+    filled = {part for part, count in zip(part_of, records) if count}
+    empty = [name for part, name in enumerate(names) if part not in filled]
     if empty:
         raise CallError(
             f"{manifest}: nothing would be left for {', '.join(empty)}: found {sum(map(bool, records))} "
             f"values of `{by}` for {len(names)} parts; wanted more, or another --by or --seed"
         )
-    return lambda record: names[part_of[_draw(seed, record[by]) % _BUCKETS]]
+    return lambda record: names[part_of[draw(seed, record[by]) % _BUCKETS]]
+
+
+def deal_out(amounts: Sequence[float], records: Sequence[float], wanted: Sequence[float]) -> bytearray:
+    """Return the part of each bucket that has records: each in turn to the part that lacks most."""
+    left = list(wanted)
+    part_of = bytearray(len(amounts))
+    for bucket, amount in enumerate(amounts):
+        if records[bucket]:
+            best = _neediest(left, amount)
+            part_of[bucket] = best
+            left[best] -= amount
+    return part_of
+
+
+def deal_shares(amounts: Sequence[float], records: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Return the part of each bucket, by shares; a part with a share gets one while there are enough."""
+    parts = [part for part, share in enumerate(shares) if share]
+    total = sum(amounts)
+    part_of = deal_out(amounts, records, [shares[part] * total for part in parts])
+    for part in range(len(parts)):
+        buckets: list[list[int]] = [[] for _ in parts]
+        for bucket, count in enumerate(records):
+            if count:
+                buckets[part_of[bucket]].append(bucket)
+        richest = max(buckets, key=len)
+        if not buckets[part] and len(richest) > 1:
+            part_of[min(richest, key=lambda bucket: (amounts[bucket], bucket))] = part
+    return [parts[part] for part in part_of]
 
 
 def _wanted(targets: list[Target], total: float) -> list[float]:
@@ -146,7 +164,7 @@ def _neediest(left: list[float], amount: float) -> int:
     return max(fitting or range(len(left)), key=lambda i: left[i])
 
 
-def _draw(seed: int, value: object) -> int:
+def draw(seed: int, value: object) -> int:
     """64 random bits that depend on seed and value only, on any machine."""
     text = f"{seed}:{value}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")

@@ -18,6 +18,17 @@ CONFIG, DONE = "config.json", "done.json"
 LOCK_S = 60  # beats decide; the lock only keeps two tasks from looking at the same moment
 
 
+def state_of(path: StrPath) -> str:
+    """Return done, running, stale (it beat and its process is gone), stopped, or missing, as nothing was begun."""
+    folder = Path(path)
+    if (folder / DONE).exists():
+        return "done"
+    found = beats.read_beats(folder)
+    if found:
+        return beats.RUNNING if any(map(beats.is_alive, found)) else "stale"
+    return "stopped" if (folder / CONFIG).exists() else "missing"
+
+
 class RunFolder:
     """A run's folder, `taken` by one task at a time: another one is refused while the first beats.
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from amela.batch_file import options_of, parse_array, read_directives
 from amela.causes import ask_slurm, causes, final_states, grown, in_queue
 from amela.cli import cpus
-from amela.errors import OK, STOPPED, CallError
+from amela.errors import OK, CallError
 from amela.files import make_folder, write_aside
+from amela.local_run import lines_here, run_here
 from amela.snapshot import take_snapshot
 from amela.state import manifest_folder
 from amela.workflow import Call, Step, Wish, calls, first_array, missing_steps
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     wishes: dict[str, Wish]
     env: dict[str, str]
     on_cluster: bool
+    embedded: bool = False  # without a cluster, what nobody gave arguments to runs in the environment `local`
 
 
 class Submission:
@@ -54,18 +56,22 @@ class Submission:
     def go(self, args: argparse.Namespace) -> int:
         """Submit, run or print what is missing; return the exit status."""
         plan = self.plan
-        jobs = [job for jobs in self.before.get("jobs", {}).values() for job in jobs]
+        beside = {step.name for step in plan.steps if step.beside}  # what nothing waits for
+        noted = self.before.get("jobs", {}).items()
+        jobs = [job for name, jobs in noted if name not in beside for job in jobs]
         queued = in_queue(jobs) if plan.on_cluster else []
         if queued:
             print(f"still in the queue: {' '.join(queued)}; nothing submitted (scancel them to begin anew)")
             return OK
-        missing = missing_steps(plan.steps, plan.values, plan.wishes)
+        here = not plan.on_cluster
+        missing = missing_steps(plan.steps, plan.values, plan.wishes, here)
         if not missing:
             print(f"nothing is missing: {self.manifest} and all that is made of it are up to date")
             return OK
         for step in missing:
             self._ask_for_more(step)
-        todo = calls(missing, plan.values, plan.wishes, self._shards(args), args.at_once, self._array_size())
+        sizes = self._shards(args), args.at_once, self._array_size()
+        todo = calls(missing, plan.values, plan.wishes, *sizes, here)
         if args.dry_run:
             print("\n".join(self._lines(todo)))
             return OK
@@ -73,8 +79,8 @@ class Submission:
             code = take_snapshot(Path.cwd(), Path("output/code").resolve())
             plan.env["AMELA_CODE"] = str(code)
             print(f"the jobs run the code in {os.path.relpath(code)}")
-        if not plan.on_cluster:
-            return self._run_here(todo)
+        if here:
+            return run_here(todo, plan.env, plan.embedded)
         ids = self._submit(todo)
         return _wait(todo, ids) if args.wait else OK
 
@@ -118,7 +124,7 @@ class Submission:
     def _lines(self, todo: list[Call]) -> list[str]:
         """Return the calls as lines of a bash script."""
         if not self.plan.on_cluster:
-            return [shlex.join(["python", "scripts/local_sbatch.py", *call.words()]) for call in todo]
+            return lines_here(todo, self.plan.embedded)
         ids = {call.name: f"${call.name}" for call in todo}
         lines = []
         for call in todo:
@@ -158,23 +164,6 @@ class Submission:
         with write_aside(self.path) as file:
             json.dump(noted, file, indent=2)
 
-    def _run_here(self, todo: list[Call]) -> int:
-        """Run the calls in order with local_sbatch.py; return the highest status of single jobs."""
-        statuses: dict[str, int] = {}
-        script = str(Path(sys.argv[0]).with_name("local_sbatch.py"))
-        for call in todo:
-            failed = [name for name in call.after_ok if statuses[name] != OK]
-            if failed:
-                print(f"{call.name}: not run, as {' and '.join(failed)} failed", flush=True)
-                statuses[call.name] = statuses[failed[0]]
-                continue
-            print(f"— {call.name}: {shlex.join(call.words())}", flush=True)
-            statuses[call.name] = _run_foreground([sys.executable, script, *call.words()], self.plan.env)
-            if statuses[call.name] == STOPPED:
-                print("stopped: the same command goes on from here", flush=True)
-                return STOPPED
-        return max((statuses[call.name] for call in todo if not call.is_array), default=OK)
-
 
 def _wait(todo: list[Call], ids: dict[str, str]) -> int:
     """Return 0 once nothing is in the queue any more and all is complete, else 1.
@@ -182,25 +171,17 @@ def _wait(todo: list[Call], ids: dict[str, str]) -> int:
     Whether the tasks of an array were good enough is for the merge to say, so only single jobs count.
     """
     poll_s = 1.0
-    while in_queue(list(ids.values())):
+    beside = [ids[call.name] for call in todo if call.step.beside]
+    while in_queue([job for job in ids.values() if job not in beside]):
         time.sleep(poll_s)
         poll_s = min(poll_s * 1.2, LONGEST_POLL_S)
+    if beside:
+        ask_slurm("scancel", *beside)
     worst = OK
     for call in todo:
         counts = Counter(state.split()[0].lower() for state in final_states([ids[call.name]]).values())
         told = [f"{count} {state}" if call.is_array else state for state, count in sorted(counts.items())]
         print(f"{call.name:12} job {ids[call.name]}  {', '.join(told) or 'never ran'}")
-        if not call.is_array and set(counts) != {"completed"}:
+        if not (call.is_array or call.step.beside) and set(counts) != {"completed"}:
             worst = 1
     return worst
-
-
-def _run_foreground(command: list[str], env: dict[str, str]) -> int:
-    """Run a command that handles Ctrl-C itself, and wait for it however often that comes."""
-    process = subprocess.Popen(command, env=env)
-    while True:
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:  # the terminal sent it to both
-            continue
-        return status if status >= 0 else 128 - status

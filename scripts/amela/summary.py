@@ -18,6 +18,16 @@ from amela.results import errors_void, read_results, result_files
 from amela.state import stage_folders
 
 
+ORDER = (
+    "running",
+    "stale",
+    "failed",
+    "stopped",
+    "waiting",
+    "done",
+)  # of shards, those that need a look first
+
+
 class ShardSummary(NamedTuple):
     """How far one shard of the latest deal is."""
 
@@ -44,6 +54,11 @@ class StageSummary(NamedTuple):
     todo: int  # records of this deal
     shards: list[ShardSummary]
     finish: str  # the line that does what is left; "" when nothing is, or while all of it runs
+
+    def to_show(self, limit: int) -> list[ShardSummary]:
+        """Return at most `limit` shards, those that need a look first; done ones only where all fit."""
+        shards = [shard for shard in self.shards if shard.state != "done" or len(self.shards) <= limit]
+        return sorted(shards, key=lambda shard: (ORDER.index(shard.state), shard.shard))[:limit]
 
     def totals(self) -> dict[str, Any]:
         """Return done, failed, left, audio_s, x_real_time and eta_s over all shards."""

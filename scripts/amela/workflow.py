@@ -14,6 +14,7 @@ from amela.batch_file import read_directives
 from amela.manifest import scan
 from amela.state import stage_folder
 from amela.summary import StageSummary, summarise
+from amela.trained import is_trained
 
 CHECKPOINTS = "checkpoints"  # where train_lstm.py puts its runs
 MOST_ERRORS = 0.1  # share of failed records that is no failure, as for the stages and the merge
@@ -30,8 +31,14 @@ class Step(NamedTuple):
     merges: str = ""  # stage whose results this step brings into the manifest
     makes: str = ""  # file or folder; up to date where it is newer than the manifest
     defaults: str = ""  # arguments unless --NAME-args gives others
-    on_request: bool = False  # only where --NAME-args is given
+    local: str = ""  # and these where it runs without SLURM
+    on_request: bool = False  # only where --NAME-args is given, or where `local` is
+    spread: bool = False  # an array whose tasks share the work by themselves, and the last one ends it
     trains: bool = False  # the grids of the data set {name}: done when all their runs are
+    runs: str = ""  # run folders (a pattern): done when one is that was trained so, on `data`
+    data: str = ""  # dataset.json of what it trains on
+    beside: str = ""  # step that it runs beside: it starts with that one and is ended after it
+    tells: str = ""  # what its log says once others can use it
     manifest: str = "{manifest}"  # that it works on
 
     @property
@@ -48,6 +55,14 @@ class Step(NamedTuple):
     def field(self, values: dict[str, str]) -> str:
         """Return the --field that its stage is given, "" for the stage's own."""
         return values["field"] if "{field_flag}" in self.arguments else ""
+
+    def words(self, values: dict[str, str], wish: Wish, here: bool) -> list[str]:
+        """Return the arguments of its script; `here`: without SLURM."""
+        usual = self.local if here and self.local else self.defaults
+        words = [part.format(**values) for part in shlex.split(self.arguments)]
+        return [word for word in words if word] + (
+            wish.arguments or [part.format(**values) for part in shlex.split(usual)]
+        )
 
     @property
     def flag(self) -> str:
@@ -73,6 +88,8 @@ class Call:
     arguments: list[str]
     after_ok: list[str]
     after_any: list[str]
+    beside: list[str]  # the call that it starts with
+    as_told: bool  # the user gave arguments
 
     @property
     def is_array(self) -> bool:
@@ -85,24 +102,27 @@ class Call:
 
     def dependency(self, ids: dict[str, str]) -> list[str]:
         """Return the options that make it wait, with the job ids (or $variables) of the calls before."""
-        kinds = (("afterok", self.after_ok), ("afterany", self.after_any))
+        kinds = (("afterok", self.after_ok), ("afterany", self.after_any), ("after", self.beside))
         parts = [f"{kind}:" + ":".join(ids[name] for name in names) for kind, names in kinds if names]
         return [f"--dependency={','.join(parts)}", "--kill-on-invalid-dep=yes"] if parts else []
 
 
-def missing_steps(steps: Sequence[Step], values: dict[str, str], wishes: dict[str, Wish]) -> list[Step]:
+def missing_steps(
+    steps: Sequence[Step], values: dict[str, str], wishes: dict[str, Wish], here: bool = False
+) -> list[Step]:
     """Return the steps to do: those without their result, and all that wait for one of these."""
     missing: list[Step] = []
     for step in steps:
-        if step.on_request and not wishes[step.name].arguments:
+        wish = wishes[step.name]
+        if step.on_request and not wish.arguments and not (here and step.local):
             continue
-        waits = {one.name for one in missing} & {*step.after_ok, *step.after_any}
-        if waits or not _is_done(step, values):
+        waits = {one.name for one in missing} & {*step.after_ok, *step.after_any, step.beside}
+        if waits or not (step.beside or _is_done(step, values, wish, here)):
             missing.append(step)
     return missing
 
 
-def _is_done(step: Step, values: dict[str, str]) -> bool:
+def _is_done(step: Step, values: dict[str, str], wish: Wish, here: bool) -> bool:
     manifest = Path(step.manifest.format(**values))
     if not manifest.exists():
         return False
@@ -111,6 +131,9 @@ def _is_done(step: Step, values: dict[str, str]) -> bool:
         return summary is not None and _stage_is_done(summary, manifest, bool(step.merges))
     if step.trains:
         return grid.is_finished(CHECKPOINTS, values["name"])
+    if step.runs:
+        folders, data = step.runs.format(**values), step.data.format(**values)
+        return is_trained(folders, data, step.words(values, wish, here))
     made = Path(step.makes.format(**values))
     return made.exists() and (made == manifest or made.stat().st_mtime >= manifest.stat().st_mtime)
 
@@ -140,21 +163,27 @@ def calls(
     shards: int,
     at_once: int | None,
     max_array_size: int,
+    here: bool = False,
 ) -> list[Call]:
     """Return the sbatch calls of some steps, in order; an array beyond MaxArraySize becomes several."""
     made: list[Call] = []
     for step in steps:
         wish = wishes[step.name]
-        words = [part.format(**values) for part in shlex.split(step.arguments)]
-        words = [word for word in words if word] + (wish.arguments or shlex.split(step.defaults))
-        after_ok, after_any = (
+        words = step.words(values, wish, here)
+        after_ok, after_any, beside = (
             [call.name for call in made if call.step.name in names]
-            for names in (step.after_ok, step.after_any)
+            for names in (step.after_ok, step.after_any, (step.beside,))
         )
-        arrays = _arrays(shards, at_once, max_array_size) if step.stage else [([], [])]
+        arrays: list[tuple[list[str], list[str]]] = [([], [])]
+        if step.stage:
+            arrays = _arrays(shards, at_once, max_array_size)
+        elif step.spread:
+            arrays = _arrays(min(shards, max_array_size), at_once, max_array_size)
         for number, (options, more) in enumerate(arrays, start=1):
             name = step.flag.replace("-", "_") + (f"_{number}" if len(arrays) > 1 else "")
-            made.append(Call(name, step, options + wish.sbatch, words + more, after_ok, after_any))
+            waits = (after_ok, after_any, beside)
+            call = Call(name, step, options + wish.sbatch, words + more, *waits, bool(wish.arguments))
+            made.append(call)
     return made
 
 

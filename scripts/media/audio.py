@@ -30,12 +30,15 @@ STREAMED_BYTES = 0x7FFF_F000  # WAV headers of pipes promise this much or more: 
 
 
 def scan_audio(folder: str | os.PathLike[str], suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[str]:
-    """All audio files below `folder` as sorted absolute paths.
+    """All audio files below `folder` as sorted absolute paths; the one file itself where it is such.
 
     Links to folders are followed, each folder once. Names that begin with a dot are left out: `.snapshot` of
     file servers, `._x.wav` of macOS. A folder that cannot be read raises OSError, so that nothing is left out
     in silence.
     """
+    if os.path.isfile(folder):
+        path = os.path.abspath(folder)
+        return [path] if path.lower().endswith(suffixes) else []
     paths: list[str] = []
     seen: set[tuple[int, int]] = set()
 

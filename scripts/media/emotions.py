@@ -91,3 +91,12 @@ def _label(compound: float) -> str:
     if compound >= LEAST_COMPOUND:
         return "positive"
     return "negative" if compound <= -LEAST_COMPOUND else "neutral"
+
+
+def labels_of(scores: Sequence[Sequence[float]], names: Sequence[str]) -> list[str]:
+    """Return the emotion named first by each vector of scores; of a lexicon's (its first is `score`), the
+    sentiment.
+    """
+    if names[0] == "score":
+        return [_label(one[0]) for one in scores]
+    return [names[max(range(len(names)), key=one.__getitem__)] for one in scores]

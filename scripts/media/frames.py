@@ -73,7 +73,7 @@ def to_parquet(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
     for name in array_names:
         arrays = [arrays[name] for _, arrays, _ in rows]
         dtype = arrays[0].dtype.newbyteorder("<")
-        columns[name] = _cells([np.ascontiguousarray(array, dtype) for array in arrays])
+        columns[name] = cells([np.ascontiguousarray(array, dtype) for array in arrays])
         columns[f"{name}_shape"] = pa.array([array.shape for array in arrays], pa.list_(pa.int32()))
         fields.append(pa.field(name, pa.large_binary(), metadata={DTYPE: dtype.str.encode()}))
         fields.append(pa.field(f"{name}_shape", pa.list_(pa.int32())))
@@ -94,15 +94,19 @@ def to_parquet(rows: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> bytes:
     return memory.getvalue()
 
 
-def _cells(arrays: list[Any]) -> Any:
-    """Return a column of the bytes of arrays; those of a single one are not copied."""
+def cells(arrays: list[Any]) -> Any:
+    """Return a column of the bytes of contiguous arrays, null for None; those of a single one are not copied.
+    """
     import numpy as np
     import pyarrow as pa
 
-    raw = [array.reshape(-1).view(np.uint8) for array in arrays]
+    nothing = np.empty(0, np.uint8)
+    raw = [nothing if array is None else array.reshape(-1).view(np.uint8) for array in arrays]
     ends = np.cumsum([0, *map(len, raw)], dtype=np.int64)
-    data = raw[0] if len(raw) == 1 else np.concatenate(raw)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    data = raw[0] if len(raw) == 1 else np.concatenate(raw or [nothing])
+    known = [array is not None for array in arrays]
+    valid = None if all(known) else pa.array(known).buffers()[1]  # bits, as those of nulls are
+    buffers = [valid, pa.py_buffer(ends), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(raw), buffers)
 
 

@@ -58,9 +58,13 @@ def revision_of(model: str, revision: str = "main") -> str:
         ) from error
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision
-    cached = (
-        Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model") / "refs" / revision
-    )
+    try:
+        folder = repo_folder_name(repo_id=model, repo_type="model")
+    except ValueError as error:
+        raise ModelError(
+            f"{model}: no such model file or folder, and no hub id; wanted one of them, as nvidia/NAME"
+        ) from error
+    cached = Path(constants.HF_HUB_CACHE) / folder / "refs" / revision
     if cached.exists():
         return cached.read_text().strip()
     try:

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+REFERENCE_HZ = 27.5  # 0 semitones: the lowest A of a piano, as in eGeMAPS
+
+
+def semitones(f0_hz: np.ndarray) -> np.ndarray:
+    """Return pitch (frames,) in semitones above REFERENCE_HZ, NaN where f0_hz is 0: unvoiced."""
+    import numpy as np
+
+    voiced = f0_hz > 0
+    return np.where(voiced, 12 * np.log2(np.where(voiced, f0_hz, REFERENCE_HZ) / REFERENCE_HZ), np.nan)
+
 
 def pitch_figures(f0_hz: np.ndarray) -> dict[str, float | None]:
     """Return `f0_median_hz` and `f0_semitone_sd` (around the record's own median; of two frames at least) of

@@ -27,7 +27,7 @@ class Written(NamedTuple):
 
 
 class Writer:
-    """A trained model with its tokenizer: `lm` is the run's folder of that name, `checkpoint` a file there."""
+    """A trained model and its tokenizer: `lm` is the run's folder of that name, `checkpoint` a file there."""
 
     def __init__(self, lm: str, checkpoint: str, device: str) -> None:
         self.device = choose(device)

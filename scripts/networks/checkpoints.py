@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Sequence
 from typing import Any, Callable
 
 import torch
@@ -59,6 +60,22 @@ def read(path: str, device: Any = "cpu") -> dict[str, Any]:
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, KeyError) as error:
         what = str(error).split("\n", 1)[0][:200]
         raise CheckpointError(f"{path}: found no whole checkpoint ({what}); wanted one of ours") from error
+
+
+def take_weights(model: Any, path: str, config: dict[str, Any], shape: Sequence[str]) -> None:
+    """Load the weights of a checkpoint of another run; CheckpointError where that differs in a setting of
+    `shape`.
+    """
+    saved = read(path)
+    found = saved["config"]
+    differences = [
+        f"{name} {found.get(name)}, wanted {config[name]}"
+        for name in shape
+        if found.get(name) != config[name]
+    ]
+    if differences:
+        raise CheckpointError(f"{path}: found {'; '.join(differences)}: give the model's settings as there")
+    model.load_state_dict(saved["model"])
 
 
 def read_last(folder: str, device: Any, log: Callable[[str], None]) -> dict[str, Any] | None:

@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from media.prosody import semitones
 from networks.spectral_shape import NAMES
 
 if TYPE_CHECKING:
     from networks.voice_cycles import Cycles
 
-REFERENCE_HZ = 27.5
 SHORTEST_S = 0.03  # of a rising or falling stretch
 PAUSE_DB = 40.0  # below the loudest frame
 SILENT_DB = -100.0
@@ -65,9 +65,9 @@ def functionals(
     loudest_db = energy_db.max(initial=SILENT_DB)
     unvoiced = ~voiced & (energy_db > max(loudest_db - PAUSE_DB, SILENT_DB))
     nothing = np.full(frames, np.nan)
-    semitones = np.where(voiced, 12 * np.log2(np.where(voiced, f0_hz, REFERENCE_HZ) / REFERENCE_HZ), np.nan)
-    found = spread("f0", semitones, "_st")
-    found.update(slopes("f0", semitones, hop_s, "_st_s"))
+    pitch_st = semitones(f0_hz)
+    found = spread("f0", pitch_st, "_st")
+    found.update(slopes("f0", pitch_st, hop_s, "_st_s"))
     found.update(spread("energy", energy_db, "_db"))
     loud = nothing if loudness is None else loudness
     found.update(spread("loudness", loud, ""))

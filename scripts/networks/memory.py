@@ -32,11 +32,15 @@ class Bytes(NamedTuple):
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of tensors that are alive: `now`, and the most there ever were, `peak`."""
+    """Counts the bytes of tensors made while it is entered that are alive: `now`, and the most there ever
+    were, `peak`. What a model holds itself is not counted, nor are views of it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.now = self.peak = 0
+        held = [*model.parameters(), *model.buffers()]
+        self.own = {id(storage): storage for storage in (tensor.untyped_storage() for tensor in held)}
         self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -48,7 +52,7 @@ class Live(TorchDispatchMode):
 
     def _add(self, storage: Any) -> None:
         key = id(storage)
-        if key not in self.sizes:
+        if key not in self.sizes and key not in self.own:
             self.sizes[key] = storage.nbytes()
             self.now += self.sizes[key]
             self.peak = max(self.peak, self.now)
@@ -75,7 +79,7 @@ def training_bytes(
         sizes = {weight: weight.numel() * weight.element_size() for weight in model.parameters()}
         buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
         trained = sum(size for weight, size in sizes.items() if weight.requires_grad)
-        with Live() as live:
+        with Live(model) as live:
             for _ in range(2):
                 live.peak = live.now
                 with torch.autocast("cpu", precision or torch.bfloat16, enabled=precision is not None):

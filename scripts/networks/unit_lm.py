@@ -137,17 +137,10 @@ def build(config: dict[str, Any]) -> LstmLM | GptLM:
 
 def take_weights(model: LstmLM | GptLM, path: str, config: dict[str, Any]) -> None:
     """Load the weights of a checkpoint of another run; CheckpointError where that is of another shape."""
-    from networks.checkpoints import CheckpointError, read
+    from networks import checkpoints
 
-    saved = read(path)
-    shape = [*SHAPE, "max_units" if config["arch"] == "gpt2" else "embedding_dim"]
-    found = {name: saved["config"].get(name) for name in shape}
-    differences = [
-        f"{name} {found[name]}, wanted {config[name]}" for name in shape if found[name] != config[name]
-    ]
-    if differences:
-        raise CheckpointError(f"{path}: found {'; '.join(differences)}: give the model's settings as there")
-    model.load_state_dict(saved["model"])
+    shape = (*SHAPE, "max_units" if config["arch"] == "gpt2" else "embedding_dim")
+    checkpoints.take_weights(model, path, config, shape)
 
 
 def load(path: str, device: str = "cpu") -> tuple[LstmLM | GptLM, dict[str, Any]]:

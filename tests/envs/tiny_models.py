@@ -62,3 +62,33 @@ def make_encoder(folder: Path, kind: str, normalise: bool = True, **config: obje
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(front))
     return folder
+
+
+def make_lm(folder: Path, kind: str, texts: list[str], positions: int = 64) -> Path:
+    """Write a causal LM of two layers, gpt2 or llama, without dropout, with a byte-level BPE of the texts."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    end = "<|endoftext|>"
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=320, special_tokens=[end], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=end, eos_token=end)
+    tokenizer.save_pretrained(folder)
+    shape = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2, "max_position_embeddings": positions}
+    shape |= {"bos_token_id": 0, "eos_token_id": 0}
+    torch.manual_seed(2)
+    if kind == "llama":
+        config = transformers.LlamaConfig(**shape, intermediate_size=64)
+        transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    else:
+        none = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, **none)).save_pretrained(folder)
+    return folder

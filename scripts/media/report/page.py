@@ -10,6 +10,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 SCRIPTS = (
+    "common.js",
     "charts.js",
     "sound.js",
     "units.js",
@@ -34,12 +35,16 @@ def page(data: dict[str, Any], texts: dict[str, str]) -> str:
     """
     parts = {
         **texts,
-        "STYLE": _read("style.css"),
-        "SCRIPT": "\n".join(_read(name) for name in SCRIPTS),
+        "STYLE": read("style.css"),
+        "SCRIPT": "\n".join(map(read, SCRIPTS)),
         "DATA": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    whole = re.sub(r"@([A-Z]+)@", lambda found: parts[found.group(1)], _read("page.html"))
-    return shown(whole)
+    return shown(fill(read("page.html"), parts))
+
+
+def fill(template: str, parts: dict[str, str]) -> str:
+    """Return a template with each @NAME@ replaced by the part of that name."""
+    return re.sub(r"@([A-Z]+)@", lambda found: parts[found.group(1)], template)
 
 
 def texts(
@@ -83,5 +88,6 @@ def settings(stages: dict[str, dict[str, Any]]) -> str:
     return "".join(blocks) or "<p>No stage has left its settings beside the manifest.</p>"
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """Return a file of this folder as text."""
     return (FOLDER / name).read_text(encoding="utf-8")

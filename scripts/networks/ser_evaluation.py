@@ -53,7 +53,8 @@ def _of_batch(task: SerTask, batch: Any, decode_method: str) -> list[dict[str, A
     if heard.prominence is not None:
         shares = heard.prominence.sigmoid().cpu().tolist()
         for one, marks in zip(found, batch.prosody):
-            one["prosody"], shares = shares[: len(marks or ())], shares[len(marks or ()) :]
+            words = 0 if marks is None else len(marks)
+            one["prosody"], shares = shares[:words], shares[words:]
     return found
 
 

@@ -57,7 +57,10 @@ def arrow_batches(case: str, folder: str, source: str, epoch: int) -> Iterator[A
 
 def client(case: str, folder: str, source: str, seconds: float) -> None:
     """Read epochs for some seconds; print (bytes, begin, end, CPU seconds)."""
-    next(arrow_batches(case, folder, source, 0))  # imports, connections and caches are not what is asked
+    warm_up = arrow_batches(case, folder, source, 0)  # imports, connections and caches are not what is asked
+    for _ in warm_up if case != "jsonl" else ():
+        pass
+    print("ready", flush=True)
     sys.stdin.readline()
     begin, cpu, got, epoch, rows = time.time(), time.process_time(), 0, 0, 0
     while time.time() - begin < seconds:
@@ -70,7 +73,7 @@ def client(case: str, folder: str, source: str, seconds: float) -> None:
 
 def json_bytes(row: dict[str, Any]) -> int:
     """Return what the arrays of a row take in Arrow."""
-    return 2 * sum(len(row[name]) * len(row[name][0]) for name in ("mel", "mfcc")) + 10 * len(row["f0_hz"])
+    return 2 * sum(len(row[name]) * len(row[name][0]) for name in ("mel", "mfcc")) + 8 * len(row["f0_hz"])
 
 
 def naive_server() -> None:
@@ -118,10 +121,12 @@ def measure(case: str, folder: Path, source: str, clients: int, seconds: float, 
     command = [sys.executable, __file__, "--client", case, str(folder), source, str(seconds)]
     running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                for _ in range(clients)]  # fmt: skip
-    time.sleep(2.5 if clients < 3 else 5)
-    before = cpu_of(server)
     for process in running:
         assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+    before = cpu_of(server)
+    for process in running:
         process.stdin.write("\n")
         process.stdin.flush()
     told = [json.loads(process.communicate(timeout=600)[0]) for process in running]
@@ -171,8 +176,33 @@ def speech_row(index: int, random: Any) -> dict[str, Any]:
     return row
 
 
+def gathering(folder: Path) -> None:
+    """Print GB/s of putting shuffled batches together, in this process, by slices of rows and by `take`."""
+    import numpy as np
+    import pyarrow as pa
+
+    blocks = [batch for path in sorted((folder.parent / "cache").glob("*.arrow")) for batch in
+              pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_batches()]  # fmt: skip
+    table = pa.Table.from_batches(blocks)
+    ends = np.cumsum([len(block) for block in blocks])
+    rows = np.random.default_rng(0).permutation(len(table))[: 20 * ROWS].reshape(-1, ROWS)
+
+    def slices(batch: Any) -> Any:
+        at = np.searchsorted(ends, batch, side="right")
+        first = batch - (ends - [len(block) for block in blocks])[at]
+        return pa.concat_batches([blocks[index].slice(row, 1) for index, row in zip(at, first)])
+
+    found = []
+    for name, how in {"slices, concat_batches": slices, "Table.take": table.take}.items():
+        [how(batch) for batch in rows]
+        begin = time.perf_counter()
+        got = sum(how(batch).nbytes for batch in rows)
+        found.append([name, f"{got / 1e9 / (time.perf_counter() - begin):.2f}"])
+    print_table(f"shuffled batches of {ROWS} rows", ["way", "GB/s"], found)
+
+
 def main() -> None:
-    """Print a table a number of clients."""
+    """Print a table a number of clients, and one of the ways to put a batch together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--utterances", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=5.0, help="a measurement")
@@ -195,6 +225,7 @@ def main() -> None:
         try:
             for clients in args.clients:
                 table(args, folder, servers, clients)
+            gathering(folder)
         finally:
             for process, _ in servers.values():
                 process.terminate()

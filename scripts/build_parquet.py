@@ -55,7 +55,8 @@ def parse_args() -> argparse.Namespace:
     add_speed("output", metavar="OUT", help="folder of the data set")
     add_speed("--tokenizer", metavar="DIR", help="of train_tokenizer.py (default: no tokens)")
     add("--text-field", metavar="NAME", help="field with the text (default: whisperx_text, else text)")
-    add("--features", type=features, default=",".join(FEATURES), metavar="A,B", help="arrays to take")
+    add("--features", type=features, metavar="A,B",
+        help=f"any of {', '.join(FEATURES)}, joined by commas (default: those that there are)")  # fmt: skip
     add("--split-by", metavar="FIELD",
         help="records that agree in it stay together, e.g. speaker; hash: those of a recording (default: "
         "speaker, where all records have one and there are 10 groups of them, else hash)")  # fmt: skip
@@ -100,7 +101,8 @@ def array_names(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the names of the arrays that are wanted."""
     from media.dataset_rows import FEATURES as ARRAYS
 
-    return tuple(name for feature in args.features.split(",") for name in ARRAYS[feature])
+    features = args.features.split(",") if args.features else FEATURES
+    return tuple(name for feature in features for name in ARRAYS[feature])
 
 
 def make_plan(args: argparse.Namespace, around: int) -> Record:
@@ -111,7 +113,7 @@ def make_plan(args: argparse.Namespace, around: int) -> Record:
     log(f"{args.manifest}: reading it, to plan the data set")
     try:
         survey = read_survey(args)
-        survey.check()
+        survey.check(all_arrays=args.features is not None)
         splits, how = split_lines(survey, args.split_by, args.ratios, deal_shares)
     except SurveyError as exc:
         raise CallError(f"{args.manifest}:{exc}") from exc
@@ -167,7 +169,8 @@ def finish(args: argparse.Namespace, plan: Plan, builder: Any) -> int:
     lacking = [f"{count:,} {name.replace('_', ' ')}" for name, count in dataset.counts.items()
                if name.startswith("without") and count]  # fmt: skip
     hours = dataset.counts["frames"] * (dataset.hop_s or 0) / 3600
-    log(f"split {dataset.split_by}; {hours:.2f} h of arrays; records: {', '.join(lacking) or 'all have all'}")
+    log(f"arrays: {', '.join(dataset.arrays) or 'none'}, {hours:.2f} h; split {dataset.split_by}")
+    log(f"records: {', '.join(lacking) or 'none lacks anything'}")
     log(str(plan.out / DATASET))
     return OK
 

@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import secrets
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any
 
-from amela import cli, slurm, watching
+from amela import cli, slurm
 from amela.errors import OK, CallError, run_main
 from amela.log import log
-from amela.run_tail import Tail
 
 DEFAULT = ("checkpoints", "metadata")
 LIBRARY = Path(sys.prefix) / "share" / "amela" / "chart.umd.js"
@@ -44,10 +42,13 @@ def tunnel(host: str, port: int) -> str:
 
 def make_hub(folders: list[str]) -> Any:
     """Return the hub of some folders."""
+    from amela import watching
+    from amela.run_tail import Tail
     from media.dashboard.hub import Hub
 
     def find_others(known: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-        grids = watching.find_grids(folders, lambda run: known.get(os.path.realpath(run)))
+        watched = {os.path.realpath(path): losses for path, losses in known.items()}
+        grids = watching.find_grids(folders, lambda run: watched.get(os.path.realpath(run)))
         return grids, watching.find_stages(folders)
 
     return Hub(folders, lambda: watching.find_runs(folders), find_others, Tail)
@@ -93,13 +94,12 @@ def _say(args: argparse.Namespace, port: int) -> None:
     log(f"watching {', '.join(args.folders)}")
     if args.host not in LOOPBACK:
         log(
-            f"warning: --host {args.host}: the port can be reached from other machines, and what is sent is not "
-            "encrypted; whoever knows the token can look"
+            f"warning: --host {args.host}: the port can be reached from other machines, and what is sent is "
+            "not encrypted; whoever knows the token can look"
         )
     log(f"on this machine open  {address(args.host, port, args.token)}")
-    log(
-        f"from your own, type   {tunnel(args.host, port)}   and open  {address('127.0.0.1', port, args.token)}"
-    )
+    there = address("127.0.0.1", port, args.token)
+    log(f"from your own, type   {tunnel(args.host, port)}   and open  {there}")
 
 
 def _library() -> bytes:
@@ -107,16 +107,16 @@ def _library() -> bytes:
         return LIBRARY.read_bytes()
     except OSError as exc:
         raise CallError(
-            f"{LIBRARY}: {exc.strerror}; wanted Chart.js, which draws the page and comes with the environments: "
-            "type envs/create.sh local, then envs/.built/local/bin/python scripts/dashboard.py"
+            f"{LIBRARY}: {exc.strerror}; wanted Chart.js, which comes with the environments: type "
+            "envs/create.sh local, then envs/.built/local/bin/python scripts/dashboard.py"
         ) from exc
 
 
 def _cannot_listen(args: argparse.Namespace, exc: OSError) -> CallError:
     if exc.errno == errno.EADDRINUSE:
         return CallError(
-            f"--port {args.port}: taken on {args.host}, maybe by another dashboard: end it, or give another port "
-            "(0: any free one)"
+            f"--port {args.port}: taken on {args.host}, maybe by another dashboard: end it, or give another "
+            "port (0: any free one)"
         )
     return CallError(f"--host {args.host} --port {args.port}: cannot listen there: {exc.strerror or exc}")
 
@@ -126,14 +126,15 @@ def parse_args() -> argparse.Namespace:
     flags = cli.parser(__doc__)
     add = flags.add_argument
     add("folders", nargs="*", default=list(DEFAULT), metavar="FOLDER",
-        help="runs, folders of runs, manifests, folders of manifests (default: checkpoints metadata)")  # fmt: skip
+        help="runs, manifests, or folders of them (default: checkpoints metadata)")  # fmt: skip
     add("--port", type=cli.not_negative, default=8765, help="of page and WebSocket; 0: any free one")
     add("--host", default="127.0.0.1", help="address to listen on; another one lets other machines in")
     add("--token", default=os.environ.get("AMELA_DASHBOARD_TOKEN"),
-        help="what the address must hold (default: AMELA_DASHBOARD_TOKEN, else a new random one); give the same "
-        "again, and open pages find a dashboard that was started anew")  # fmt: skip
+        help="what the address must hold (default: AMELA_DASHBOARD_TOKEN, else a new random one); give the "
+        "same again, and open pages find a dashboard that was started anew")  # fmt: skip
     args = flags.parse_args()
-    args.folders = args.folders or list(DEFAULT)
+    import secrets
+
     args.token = secrets.token_urlsafe(24) if args.token is None else args.token
     if not args.token or not args.token.isprintable():
         raise CallError(
@@ -151,17 +152,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Serve the dashboard; return the exit status."""
-    import asyncio
-
     args = parse_args()
-    try:
-        import websockets
-    except ImportError as exc:
+    import asyncio
+    import importlib.util
+
+    if importlib.util.find_spec("websockets") is None:
         raise CallError(
             f"{sys.executable} has no package websockets: type envs/create.sh local, then "
             "envs/.built/local/bin/python scripts/dashboard.py"
-        ) from exc
-    del websockets
+        )
     return asyncio.run(serve(args))
 
 

@@ -1,6 +1,6 @@
 """Let a model of train_audio_gpt2.py listen to a recording and go on after a text.
 
-    python scripts/infer_audio_gpt2.py --model_path RUN_FOLDER --input_text "The" --audio_file talk.wav
+    python scripts/infer_audio_gpt2.py --model-path RUN_FOLDER --input-text "The" --audio-file talk.wav
     python scripts/infer_audio_gpt2.py --model-path RUN_FOLDER/checkpoint_epoch_2.pth --audio-file talk.wav
 
 Prints what the model writes, without the text that was given. The recording goes through the encoder that
@@ -112,7 +112,7 @@ def encoder_of(args: argparse.Namespace, made_with: dict[str, Any]) -> str:
     return hub.folder_of(args.audio_model, found)
 
 
-def main() -> int:
+def write(args: argparse.Namespace) -> int:
     """Print what the model writes; returns the exit status."""
     from networks.audio_generate import Writer
     from networks.audio_text_run import AudioTextError
@@ -121,14 +121,12 @@ def main() -> int:
     from networks.hearing import HearingError, hear
     from networks.weights import WeightsError
 
-    args = parse_args()
     if not os.path.exists(args.audio_file):
         raise CallError(f"--audio-file {args.audio_file}: no such file")
     folder, checkpoint, config = find(args.model_path)
-    made_with = config["made_with"]
-    encoder = encoder_of(args, made_with)
+    encoder = encoder_of(args, config["made_with"])
     try:
-        frames = hear(args.audio_file, made_with, encoder, args.device)
+        frames = hear(args.audio_file, config["made_with"], encoder, args.device)
         writer = Writer(str(folder / "lm"), str(checkpoint), args.device)
         written = writer.write(frames, args.input_text, args.max_new_tokens, args.temperature, args.seed)
     except (AudioTextError, CheckpointError, DeviceError, HearingError, WeightsError) as exc:
@@ -137,6 +135,11 @@ def main() -> int:
     if not written.ended:
         print(f"(cut at {written.tokens} tokens)", file=sys.stderr)
     return OK
+
+
+def main() -> int:
+    """Read the command line and do it; returns the exit status."""
+    return write(parse_args())
 
 
 if __name__ == "__main__":

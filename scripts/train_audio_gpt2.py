@@ -188,6 +188,7 @@ def main() -> int:
     """Train, or plan; returns the exit status."""
     args = parse_args()
     stop = Stop().listen()
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # less lies idle between
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
     resolve(args)

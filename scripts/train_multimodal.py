@@ -73,10 +73,16 @@ def parse_args() -> argparse.Namespace:
                 "the heads divide"
             )
     args.source = args.data or args.address_file or f"grpc://{args.host}:{args.port}"
-    args.name = args.dataset or ("flight" if "://" in args.source else Path(args.source).resolve().stem)
+    args.name = args.dataset or _name_of(args.source)
     if args.resume_from:
         args.settings["resume_from"] = digest_of(Path(args.resume_from))
     return args
+
+
+def _name_of(source: str) -> str:
+    """Return the name of the data: that of their folder, where the address file stands too."""
+    path = Path(source).resolve()
+    return "flight" if "://" in source else path.parent.name if path.suffix == ".json" else path.name
 
 
 def _add_source(flags: Parser) -> None:
@@ -119,7 +125,7 @@ def _add_task(flags: Parser) -> None:
         help=f"what the model reads, of {','.join(MODALITIES)} (default: what the data set has; mfcc only "
         "where it has no mel)")  # fmt: skip
     add("--reconstruct", type=modalities, metavar="A,B",
-        help="what it gives back, which makes the loss (default: all that it reads but the speaker)")  # fmt: skip
+        help="what it gives back, for the loss (default: all that it reads but the speaker)")  # fmt: skip
     add("--text-loss", choices=["ce", "none"], default="ce", help="cross-entropy of tokens, or none")
     add("--mask-rate", type=ratio, default=0.3, help="chance of a modality, a token, a step to be hidden")
     add("--audio", choices=["real", "shuffled", "zero"], default="real",

@@ -23,6 +23,7 @@ import json
 import os
 from collections import Counter
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Callable
 
 from amela.cli import parser, positive, ratio
@@ -41,7 +42,12 @@ def parse_args() -> argparse.Namespace:
     arguments = parser(__doc__)
     add = arguments.add_argument
     add("manifest", help="JSON lines with text")
-    add("output", nargs="?", metavar="OUT", help="folder (default: output/<name>_tokenizer)")
+    add(
+        "output",
+        nargs="?",
+        metavar="OUT",
+        help="folder (default: output/<name>_tokenizer, of sentencepiece output/<name>_sentencepiece)",
+    )
     add("--config", metavar="JSON", help="settings of bpe (default: those of tokenizer_config.json)")
     add("--model", choices=["bpe", "sentencepiece"], default="bpe", help="kind of tokenizer")
     add("--text-field", metavar="FIELD", help="of the text, e.g. ipa (default: whisperx_text, else text)")
@@ -51,15 +57,13 @@ def parse_args() -> argparse.Namespace:
         help="sentencepiece: share of the characters that it keeps, 1 for all")  # fmt: skip
     args = arguments.parse_args()
     name = os.path.splitext(os.path.basename(args.manifest))[0]
-    args.output = args.output or f"output/{name}_tokenizer"
-    default = {"bpe": token_settings.DEFAULTS["vocab_size"]}.get(
-        args.model, sentencepiece_tokenizer.VOCAB_SIZE
-    )
-    args.config = token_settings.read_settings(args.config, default)
+    is_bpe = args.model == "bpe"
+    args.output = args.output or f"output/{name}_{'tokenizer' if is_bpe else args.model}"
+    size = token_settings.DEFAULTS["vocab_size"] if is_bpe else sentencepiece_tokenizer.VOCAB_SIZE
+    args.config = token_settings.read_settings(args.config, size)
     args.config["vocab_size"] = args.vocab_size or args.config["vocab_size"]
-    if args.model == "bpe":
-        specials = token_settings.special_tokens(args.config)
-        token_settings.check_size(args.config["vocab_size"], len(specials))
+    if is_bpe:
+        token_settings.check_size(args.config)
     return args
 
 
@@ -162,6 +166,16 @@ def as_json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def warn_of_another(path: Path, config: bytes) -> None:
+    """Say so where the folder holds another tokenizer, which others may have used."""
+    try:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        return
+    if before != config:
+        log(f"WARNING: {path} was of another tokenizer: what was made with that has to be made again")
+
+
 def say(output: str, content: dict[str, Any]) -> None:
     """Log the report."""
     asked, size = content["vocab_size_asked"], content["vocab_size"]
@@ -194,6 +208,7 @@ def main() -> int:
         raise CallError(str(exc)) from exc
     except ImportError as exc:
         raise CallError(f"{exc}: wanted the environment train or local: envs/create.sh train") from exc
+    warn_of_another(folder / tokens.CONFIG, files[tokens.CONFIG])
     for name, content in files.items():
         with write_aside(folder / name, "wb") as file:
             file.write(content)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,10 @@ from typing import Any
 import numpy as np
 
 from amela.manifest import write_manifest
-from media.bpe import train_bpe
 from media.emotions import LABELS
 from media.frames import store
-from media.token_settings import DEFAULTS, NEXT, PREVIOUS, emotion_token
-from media.tokens import FORMAT, config_sha256
 
 HOP_S = 0.01
-SPECIALS = [*DEFAULTS["special_tokens"], PREVIOUS, NEXT, *map(emotion_token, LABELS),
-            *(f"[PITCH_q{bin_}]" for bin_ in range(8))]  # fmt: skip
 
 
 def arrays_of(index: int, frames: int, mel_bands: int = 80, dtype: str = "float16") -> dict[str, np.ndarray]:
@@ -88,21 +81,6 @@ def write_corpus(
     manifest = folder / "corpus.json"
     write_manifest(manifest, records)
     return manifest, records, arrays
-
-
-def write_tokenizer(folder: Path, texts: list[str], vocab_size: int = 400) -> Path:
-    """Write a tokenizer trained on texts, with bins of pitch and energy; return its folder."""
-    tokenizer = train_bpe([texts], SPECIALS, vocab_size)
-    config = {
-        **DEFAULTS, "format": FORMAT, "model": "bpe", "ids": {token: at for at, token in enumerate(SPECIALS)},
-        "prosody_bins": {"PITCH": {"field": "f0_median_hz", "edges": [155, 160, 165, 170, 175, 180, 190]}},
-        "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
-    }  # fmt: skip
-    config["config_sha256"] = config_sha256(config)
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(tokenizer)
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return folder
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import build_parquet
-import media.dataset_builder  # noqa: F401 (loaded once: tasks are forks)
+import media.dataset_builder
+import train_tokenizer
 from amela.manifest import record_key, write_manifest
-from annotated import HOP_S, arrays_of, write_corpus, write_tokenizer
+from annotated import HOP_S, arrays_of, write_corpus
 from arrays import Task, do_harm, run_array
 from media.contexts import windows
 from media.dataset import PROSODY, SPLITS, read_dataset
@@ -45,6 +46,13 @@ def build(manifest: Path, out: Path, *words: object, status: int = 0) -> str:
     log.unlink()
     assert ended == status, said
     return said
+
+
+def train_on(manifest: Path) -> Path:
+    """Train a small tokenizer on a manifest, and return its folder."""
+    folder = manifest.parent / "tokenizer"
+    run_script(train_tokenizer.main, manifest, folder, "--vocab-size", 400)
+    return folder
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -75,7 +83,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict], 
 @pytest.fixture(scope="module")
 def built(corpus: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data set of the corpus, with tokens, in parts of 1 MB."""
-    tokenizer = write_tokenizer(corpus[0].parent / "tokenizer", [record["text"] for record in corpus[1]])
+    tokenizer = train_on(corpus[0])
     out = tmp_path_factory.mktemp("built") / "out"
     build(corpus[0], out, "--tokenizer", tokenizer, "--part-mb", 1)
     return out
@@ -241,6 +249,23 @@ def test_fresh_begins_anew_once_a_job_and_leaves_no_part_of_before(corpus: tuple
     assert len(list((out / ".amela").glob("plan-*.json"))) == 2  # the second, once for three tasks
 
 
+def test_a_task_that_a_fresh_build_overtook_stops_and_leaves_the_data_set_alone(
+    corpus: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    whole = media.dataset_builder.Builder.write
+
+    def write_while_another_begins(*words: Any) -> Any:
+        found = whole(*words)
+        state = out / ".amela"
+        (state / "plan-000002.json").write_bytes((state / "plan-000001.json").read_bytes())
+        return found
+
+    monkeypatch.setattr(media.dataset_builder.Builder, "write", write_while_another_begins)
+    assert "another task began anew with --fresh" in build(corpus[0], out, status=2)
+    assert files_of(out) == {}
+
+
 def test_a_manifest_that_changed_is_refused_and_one_that_was_only_touched_is_not(tmp_path: Path) -> None:
     manifest, records, _ = write_corpus(tmp_path / "c", 30)
     out = tmp_path / "out"
@@ -371,21 +396,35 @@ def test_linked_records_have_one_label_and_others_another(pairs: list[tuple[int,
 
 
 def test_context_is_of_the_same_recording_and_does_not_depend_on_parts(tmp_path: Path) -> None:
-    records = segments(12, 40)
+    records = [*segments(8, 5), *segments(9, 400)[-400:]]  # the last one is longer than a part
     for record in records:
-        record["note"] = "x" * 3000  # fills the parts
+        record["note"] = "x" * 6000
     manifest = write_records(tmp_path / "m.json", records)
-    tokenizer = write_tokenizer(tmp_path / "tokenizer", ["the words of"])
+    tokenizer = train_on(manifest)
     contexts = []
     for megabytes in (1, 64):
         out = tmp_path / f"out{megabytes}"
         build(manifest, out, "--tokenizer", tokenizer, "--part-mb", megabytes, "--ratios", "1", "0", "0")
         table = table_of(out, "train")
+        assert (len(read_dataset(str(out)).splits["train"]["parts"]) > 2) == (megabytes == 1)
         contexts.append(dict(zip(table["key"].to_pylist(), table["context_tokens"].to_pylist())))
     assert contexts[0] == contexts[1]
     engine = load_tokenizer(tokenizer)
     for record, previous, following in windows(records, 3, lambda record: record["text"]):
         assert contexts[0][record["id"]] == engine.context(previous, following)
+
+
+def test_context_never_comes_from_another_split(tmp_path: Path) -> None:
+    records = [{**record, "split": SPLITS[at % 3]} for at, record in enumerate(segments(1, 30))]
+    manifest = write_records(tmp_path / "m.json", records)
+    tokenizer = train_on(manifest)
+    build(manifest, tmp_path / "out", "--tokenizer", tokenizer)
+    engine, texts = load_tokenizer(tokenizer), {split: [] for split in SPLITS}
+    for record in records:
+        texts[record["split"]].append(record["text"])
+    for split in SPLITS:
+        contexts = table_of(tmp_path / "out", split)["context_tokens"].to_pylist()
+        assert contexts[4] == engine.context(texts[split][1:4], texts[split][5:8])
 
 
 # ---- bad input
@@ -443,10 +482,11 @@ def test_records_without_features_text_or_emotion_are_rows_with_nulls_and_counte
     records = [json.loads(line) for line in manifest.read_text().splitlines()]
     records.append({"id": "a sentence", "text": "no audio at all", "speaker": "s00"})
     write_manifest(manifest, records)
-    tokenizer = write_tokenizer(tmp_path / "tokenizer", ["utterance of the corpus"])
+    tokenizer = train_on(manifest)
     said = build(manifest, tmp_path / "out", "--tokenizer", tokenizer)
-    for lack in ("13 without features", "12 without text", "13 without emotion", "1 without audio"):
-        assert lack in said
+    lacks = {"features": 13, "text": 12, "emotion": 13, "audio": 1, "mfcc": 12}
+    for name, count in lacks.items():
+        assert f"{count} without {name}" in said
     rows = [row for split in SPLITS for row in table_of(tmp_path / "out", split).to_pylist()]
     alone = next(row for row in rows if row["key"] == "a sentence")
     assert (alone["frames"], alone["audio_filepath"], alone["mel"], alone["mel_shape"]) == (
@@ -548,6 +588,14 @@ def test_a_call_that_cannot_be_is_refused(corpus: tuple, tmp_path: Path) -> None
         (["--features", "mel,pitsch"], "there are mel, mfcc, pitch, energy"),
     ):
         assert said in build(corpus[0], tmp_path / "out", *words, status=2)
+    bare = write_records(tmp_path / "bare.json", [{"id": "a", "text": "x"}])
+    said = build(bare, tmp_path / "out", "--features", "mel", status=2)
+    assert "bare.json:1: found no mel in its features" in said
+    lost = write_records(
+        tmp_path / "lost.json", [{"id": "a", "text": "x", "features_filepath": "/no/p.parquet#row=1"}]
+    )
+    said = build(lost, tmp_path / "out", status=2)
+    assert "lost.json:1: /no/p.parquet#row=1: [Errno 2] No such file" in said
     twice = write_records(tmp_path / "m.json", [{"id": "a", "text": "x"}] * 2)
     assert "found the id 'a' of line 1 again" in build(twice, tmp_path / "out", status=2)
 

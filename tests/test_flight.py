@@ -225,6 +225,7 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_row_and_gives_none_twic
     try:
         for index, batch in enumerate(reader.batches(ticket)):
             found.append(batch["key"].to_pylist())
+            assert found[index] == wanted[index]
             if index in (2, 350):
                 servers[-1].kill()
                 servers[-1].wait()
@@ -434,7 +435,7 @@ def test_it_ends_by_itself_when_nobody_asks_and_takes_its_address_away(tmp_path)
     for _ in range(3):
         next(batches)
     time.sleep(1.6)
-    assert process.poll() is None, "a stream was open"
+    assert (folder / "flight.json").exists(), "a stream was open"
     batches.close()
     assert process.wait(20) == 0
     assert "nobody asked for anything for 1 s" in process.communicate()[0]

@@ -75,7 +75,8 @@ def test_long_files_come_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_no_line_of_metrics_costs_nothing_else(path: Path) -> None:
     """NaN, infinity, null, words, lists, NUL bytes, half lines in the middle: no number, and no end."""
     path.write_bytes(
-        b'{"step": 1, "loss": NaN, "note": "x"}\n\0\0\0\n{"st\n[1]\n"step"\n{"loss": 5}\n\n{"step": true, "loss": 1}\n'
+        b'{"step": 1, "loss": NaN, "note": "x"}\n\0\0\0\n{"st\n[1]\n"step"\n{"loss": 5}\n\n'
+        b'{"step": true, "loss": 1}\n'
         b'{"step": 2, "loss": Infinity, "lr": null, "who": [1, 2], "big": 1' + b"0" * 400 + b"}\n"
         b'{"step": 3, "loss": 0.5}\n{"step": "4", "loss": 1}\n'
     )
@@ -167,7 +168,7 @@ def test_a_page_gets_all_points_then_each_line_with_the_keys_of_the_seed() -> No
 
 
 def test_a_page_that_comes_back_gets_what_it_missed_and_nothing_twice() -> None:
-    """Also from a hub that was started anew: the line it had last, and its checksum, are all that is asked."""
+    """Also from a hub that was started anew: it is told the last line that came, and its checksum."""
     columns = Columns()
     fill(columns, *range(1, 21))
     viewer = watch(columns, have={"a": {"metrics": [17, 17 * 31]}})
@@ -205,9 +206,8 @@ def test_wishes_that_make_no_sense_are_refused() -> None:
     for wish in (None, [], {"type": "x"}, {"type": "watch"}, {"type": "watch", "runs": "a"}):
         with pytest.raises(ValueError, match="wanted"):
             Viewer().watch(wish, {})
-    for odd in (
-        {"width": "x"}, {"width": 1e400}, {"width": -5}, {"have": {"a": 5}}, {"have": {"a": {"metrics": 5}}}, {"from": {}},
-    ):  # fmt: skip
+    widths = [{"width": "x"}, {"width": 1e400}, {"width": -5}]
+    for odd in [*widths, {"have": {"a": 5}}, {"have": {"a": {"metrics": 5}}}, {"from": {}}]:
         columns = Columns()
         fill(columns, 1)
         assert news(watch(columns, **odd), columns)[0]["type"] == "points"

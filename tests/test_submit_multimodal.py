@@ -19,8 +19,10 @@ from amela.trained import is_trained
 from amela.workflow import Wish, missing_steps
 
 SENTENCES = ("The {} is blue.", "We hate the noise of the {}!", "They love the old {} so much.")
-THINGS = ("boat", "dog", "river", "garden", "train", "house", "ball", "book", "school", "station", "tree", "car")
-TRAINING = "--hidden-dim 16 --latent-dim 8 --num-heads 2 --num-layers 1 --transformer-layers 1 --learning-rate 0.001"
+THINGS = ("boat", "dog", "river", "garden", "train", "house", "ball", "book", "school", "bird", "tree", "car")
+TRAINING = (
+    "--hidden-dim 16 --latent-dim 8 --num-heads 2 --num-layers 1 --transformer-layers 1 --learning-rate 0.001"
+)
 
 
 def submit(*arguments: object, status: int = 0) -> str:
@@ -97,10 +99,10 @@ def test_every_step_waits_for_those_before_it_whatever_is_left_out(kind: str):
         assert ("features" in before) == (has_audio and "features" not in skip)
         assert ("sentences" in before) == (kind == "text")
         names = [step.name for step in steps]
-        assert names[-5:] == ["train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
+        assert names[-5:] == ["tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
     last = {step.name: step for step in multimodal.multimodal_steps("text", ["emotion"])}
-    assert last["train_tokenizer"].after_ok == ("sentences",)
-    assert {step.name: step for step in multimodal.multimodal_steps("audio", [])}["train_tokenizer"].after_ok == (
+    assert last["tokenizer"].after_ok == ("sentences",)
+    assert {step.name: step for step in multimodal.multimodal_steps("audio", [])}["tokenizer"].after_ok == (
         "merge.features",
         "merge.emotion",
     )
@@ -126,7 +128,8 @@ def test_here_from_texts_to_a_trained_model_then_only_what_is_missing(texts: Pat
 def test_stopped_here_nothing_is_left_running_and_it_goes_on(texts: Path, number: signal.Signals):
     command = [sys.executable, "scripts/submit.py", "multimodal", str(texts), "--local"]
     command += [f"--multimodal-args={TRAINING} --num-epochs 100000 --early-stopping 0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quick(), start_new_session=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, text=True, env=quick(), start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(Path("checkpoints").glob("multimodal_*/*/metrics.jsonl")):
         assert time.monotonic() < deadline
@@ -143,6 +146,19 @@ def test_stopped_here_nothing_is_left_running_and_it_goes_on(texts: Path, number
     assert serving() == []
     (last,) = Path("checkpoints").glob("multimodal_*/*/last.pt")
     assert last.stat().st_size > 10_000
+
+
+def test_on_a_cluster_training_and_its_server_meet(cluster, texts: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    words = ("--shards=2", "--emotion-args=--backend lexicon")
+    training = f"--multimodal-args={TRAINING} --num-epochs 2"
+    said = submit(texts, "--wait", *words, training)
+    ended = dict(re.findall(r"^(\w+) +job \d+  (?:\d )?(\w+)$", said, re.MULTILINE))
+    assert ended.pop("flight") == "cancelled", "once the training had ended"
+    assert set(ended.values()) == {"completed"}, said
+    assert len(list(Path("checkpoints").glob("multimodal_*/texts_parquet_s42/done.json"))) == 1
+    assert submit(texts, *words, training).startswith("nothing is missing")
 
 
 def test_a_server_that_cannot_start_is_said_at_once(texts: Path):
@@ -182,7 +198,7 @@ def test_what_runs_beside_a_step_is_done_when_that_is(checkout: Path):
     multimodal.fill_places(steps, values, [], here=True)
     wishes = {step.name: Wish([], []) for step in steps}
     names = [step.name for step in missing_steps(steps, values, wishes, here=True)]
-    assert names == ["train_tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
+    assert names == ["tokenizer", "build_parquet", "multimodal", "flight", "dashboard"]
     names = [step.name for step in missing_steps(steps, values, wishes)]
     assert names[-1] == "flight", "on a cluster there is a dashboard on request only"
 

@@ -22,7 +22,7 @@ HEARD = ("vad", "transcribe", "explode", "features")  # steps that need audio
 SENTENCES = Step("sentences", "{folder} {manifest}", makes="{manifest}")
 TRAINED = (
     Step(
-        "train_tokenizer",
+        "tokenizer",
         f"{SEGMENTS} {{tokenizer}}",
         after_ok=("merge.features", "merge.emotion"),
         makes="{tokenizer}/tokenizer_config.json",
@@ -31,7 +31,7 @@ TRAINED = (
     Step(
         "build_parquet",
         f"{SEGMENTS} {{parquet}} --tokenizer {{tokenizer}} {{split_by}}",
-        after_ok=("train_tokenizer",),
+        after_ok=("tokenizer",),
         makes="{parquet}/dataset.json",
         spread=True,
         manifest=SEGMENTS,

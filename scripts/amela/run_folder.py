@@ -19,7 +19,7 @@ LOCK_S = 60  # beats decide; the lock only keeps two tasks from looking at the s
 
 
 def state_of(path: StrPath) -> str:
-    """Return done, running, stale (it beat and its process is gone), stopped, or missing, as nothing was begun."""
+    """Return done, running, stale (it beat, and its process is gone), stopped, or missing: not begun."""
     folder = Path(path)
     if (folder / DONE).exists():
         return "done"

@@ -1,5 +1,5 @@
-"""Following a file of JSON lines that somebody else writes, maybe on another machine: what was appended since,
-and whether it was cut.
+"""Following a file of JSON lines that somebody else writes, maybe on another machine: what was appended, and
+whether it was cut.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class News(NamedTuple):
 class Tail:
     """A file of JSON lines, read as it grows. Only what ends in a newline is a line.
 
-    A run that goes on cuts its file to what its checkpoint knows and appends anew, so the file may have its old
-    size again when it is looked at: the last line that was read must still stand where it stood, or all is read
-    again. The file is opened for each look, which is what makes NFS ask the server.
+    A run that goes on cuts its file to what its checkpoint knows and appends anew, so the file may have its
+    old size again when it is looked at: the last line that was read must still stand where it stood, or all
+    is read again. The file is opened for each look, which is what makes NFS ask the server.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -40,7 +40,7 @@ class Tail:
         self.offset, self.lines, self._last = 0, 0, b""
 
     def read(self) -> News:
-        """Return what is new, at most CHUNK_BYTES of it; a file that is gone is one that was cut to nothing."""
+        """Return what is new, at most CHUNK_BYTES of it; a file that is gone was cut to nothing."""
         try:
             with open(self.path, "rb") as file:
                 cut = not self._stands(file)

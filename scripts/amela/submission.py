@@ -165,18 +165,24 @@ class Submission:
             json.dump(noted, file, indent=2)
 
 
+def _wait_until_gone(jobs: list[str]) -> None:
+    poll_s = 1.0
+    while in_queue(jobs):
+        time.sleep(poll_s)
+        poll_s = min(poll_s * 1.2, LONGEST_POLL_S)
+
+
 def _wait(todo: list[Call], ids: dict[str, str]) -> int:
     """Return 0 once nothing is in the queue any more and all is complete, else 1.
 
-    Whether the tasks of an array were good enough is for the merge to say, so only single jobs count.
+    Whether the tasks of an array were good enough is for the merge to say, so only single jobs count. What runs
+    beside a step is ended when all others have.
     """
-    poll_s = 1.0
     beside = [ids[call.name] for call in todo if call.step.beside]
-    while in_queue([job for job in ids.values() if job not in beside]):
-        time.sleep(poll_s)
-        poll_s = min(poll_s * 1.2, LONGEST_POLL_S)
+    _wait_until_gone([job for job in ids.values() if job not in beside])
     if beside:
         ask_slurm("scancel", *beside)
+        _wait_until_gone(beside)
     worst = OK
     for call in todo:
         counts = Counter(state.split()[0].lower() for state in final_states([ids[call.name]]).values())

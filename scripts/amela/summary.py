@@ -17,7 +17,6 @@ from amela.manifest import Record
 from amela.results import errors_void, read_results, result_files
 from amela.state import stage_folders
 
-
 ORDER = (
     "running",
     "stale",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable
 
 from amela import beats
 from amela.errors import CallError
@@ -25,8 +26,8 @@ _troubles: set[str] = set()
 def find_runs(folders: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return what is known of each run at or below the folders, by its path, sorted.
 
-    A run is a folder with config.json beside metrics.jsonl, heartbeats or done.json; none is looked for inside
-    one.
+    A run is a folder with config.json beside metrics.jsonl, heartbeats or done.json; none is looked for
+    inside one.
     """
     found: dict[str, dict[str, Any]] = {}
     for top in folders:

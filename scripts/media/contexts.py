@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any, Callable
 
 PIECE = 4096  # records of a recording that are in memory at once, and put in order of time
@@ -36,6 +36,11 @@ def recording_of(record: Record) -> Any:
 
 
 def _of_one(group: Iterator[Record], size: int, text_of: Callable[[Record], str | None]) -> Iterator[Window]:
+    first, second = next(group), next(group, None)
+    if second is None:  # the usual case where each file is an utterance
+        yield first, [], []
+        return
+    group = chain((first, second), group)
     said: list[str] = []  # of the recording so far, in the order of time; the first `gone` dropped again
     gone = 0
     waiting: deque[tuple[Record, int, int]] = deque()  # a record, the sentences before it, and with it

@@ -45,7 +45,8 @@ class Builder:
         found: Record = {"errors": [], "counts": Counter()}
         statistics = Statistics(self.kind.arrays, len(self.emotions)) if part["split"] == SPLITS[0] else None
         rows = self._rows(part, places, found)
-        found["rows"] = write_part(_counted(rows, found["counts"], statistics), self.schema, file)
+        counted = _counted(rows, self.kind.arrays, found["counts"], statistics)
+        found["rows"] = write_part(counted, self.schema, file)
         return {**found, "statistics": statistics and statistics.to_json()}
 
     def _rows(self, part: Record, places: Iterable[Place], found: Record) -> Iterator[Row]:
@@ -105,7 +106,9 @@ class Builder:
         )  # fmt: skip
 
 
-def _counted(rows: Iterator[Row], counts: Counter[str], statistics: Statistics | None) -> Iterator[Row]:
+def _counted(
+    rows: Iterator[Row], arrays: Iterable[str], counts: Counter[str], statistics: Statistics | None
+) -> Iterator[Row]:
     """Yield rows; count what they lack, and take the statistics."""
     for row in rows:
         has = {
@@ -119,6 +122,8 @@ def _counted(rows: Iterator[Row], counts: Counter[str], statistics: Statistics |
         counts["frames"] += row["frames"]
         for name in LACKS:
             counts[f"without_{name}"] += not has[name]
+        for name in arrays if row["frames"] else ():
+            counts[f"without_{name}"] += row[name] is None
         if statistics:
             statistics.add(row)
         yield row

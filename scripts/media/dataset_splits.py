@@ -89,17 +89,16 @@ def joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     number of steps; the label does not depend on the order of records.
     """
     import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    label = left.copy()
-    inverses = [np.unique(one, return_inverse=True)[1].astype(np.uint32) for one in (left, right)]
-    while True:
-        before = label
-        for inverse in inverses:
-            least = np.full(int(inverse.max(initial=0)) + 1, np.iinfo(np.uint64).max, np.uint64)
-            np.minimum.at(least, inverse, label)
-            label = least[inverse]
-        if np.array_equal(label, before):
-            return label
+    (lefts, first), (rights, second) = (np.unique(one, return_inverse=True) for one in (left, right))
+    nodes = len(lefts) + len(rights)
+    links = coo_array((np.ones(len(left), bool), (first, second + len(lefts))), (nodes, nodes))
+    of_node = connected_components(links, directed=False)[1]
+    least = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(least, of_node[: len(lefts)], lefts)
+    return least[of_node[first]]
 
 
 def amounts_of(survey: Survey, labels: np.ndarray, buckets: int) -> tuple[list[float], list[int]]:

@@ -35,7 +35,7 @@ class Survey:
         draw: 64 random bits of a value.
         """
         self._names, self._by, self._draw = names, None if by == "hash" else by, draw
-        self._failed = 0
+        self._failed, self._trouble = 0, ""  # features that could not be read, and why the first could not
         self.recordings, self.speakers, self.values = array("Q"), array("Q"), array("Q")
         self.durations, self.sizes, self.given = array("f"), array("I"), bytearray()
         self.kind: Kind | None = None
@@ -88,12 +88,13 @@ class Survey:
             self.kind = kind_of(read_frames(source, self._names), self._names)
             self.first["kind"] = line
         except FramesError as error:
+            self._trouble = self._trouble or str(error)
             self._failed += 1
             if self._failed == PROBES:
                 raise SurveyError(f"{line + 1}: {error}; nor could those of {PROBES - 1} before") from error
 
-    def check(self) -> None:
-        """Raise SurveyError for kinds of records that do not go together."""
+    def check(self, all_arrays: bool) -> None:
+        """Raise SurveyError for records that do not go together, and where an array is not there at all."""
         first = self.first
         if MODEL in first and WORDS in first:
             raise SurveyError(
@@ -106,8 +107,13 @@ class Survey:
                 "wanted it on all records or on none"
             )
         if "features" in first and self.kind is None:
+            raise SurveyError(f"{first['features'] + 1}: {self._trouble}; nor can others be read")
+        there = self.kind.arrays if self.kind else {}
+        lacking = [name for name in self._names if name not in there]
+        if all_arrays and lacking:
             raise SurveyError(
-                f"{first['features'] + 1}: its features cannot be read, nor those of any record"
+                f"{first.get('kind', 0) + 1}: found no {', '.join(lacking)} in its features; wanted what "
+                "--features says: extract_features.py makes them"
             )
 
     @property

@@ -130,6 +130,10 @@ def train_model(counts: Mapping[str, int], vocab_size: int, coverage: float = CO
 
     if not counts:
         raise TokenizerError("found no word to train on, wanted texts")
+    if vocab_size <= len(IDS):
+        raise TokenizerError(
+            f"found a vocabulary of {vocab_size}, wanted more than the {len(IDS)} fixed pieces"
+        )
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(

@@ -7,17 +7,17 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 from media.contexts import windows
 from media.prosody_bins import FIELDS, edges_of, value_of
 from media.texts import TEXT_FIELDS, TextError, text_of
-from media.token_settings import TokenizerError, emotion_token
+from media.token_settings import TokenizerError, emotion_of
 from media.word_counts import WordCounts
 
 SAMPLE = 10_000  # texts that the report looks at
-BATCH = 1000  # texts that are counted at once
+LONGEST = 2000  # characters of a text, or a sentence around it, that are kept for it
+TEXT = "text to train on"  # added to a record once it is read
 
 Record = dict[str, Any]
 
@@ -48,44 +48,42 @@ class Corpus:
         """Take records, numbered by line from 0. One whose `split` is not train (train, training …) is held
         out; without `split` a record is trained on. TokenizerError for a text that is none.
         """
-        training = self._training(windows(self._checked(records, where), self.window, self.text))
-        while texts := list(islice(training, BATCH)):
-            self.words.add(texts)
-            self._digest.update("\0".join(texts).encode())
+        found = windows(self._with_text(records, where), self.window, lambda record: record[TEXT])
+        training = self._training(found)
+        for text in training:
+            self.words.add([text])
+            self._digest.update(text.encode() + b"\0")
+        if not self.texts:
+            raise TokenizerError(f"{where}: {self._nothing()}")
 
     def text(self, record: Record) -> str | None:
         """Return the text of a record, by the rule of media.texts; None where it has none, or a blank one."""
-        fields = (self.field,) if self.field else TEXT_FIELDS
-        if all(record.get(name) is None for name in fields):
-            return None
-        text, _ = text_of(record, self.field)
-        return text if text.strip() else None
+        for name in (self.field,) if self.field else TEXT_FIELDS:
+            if record.get(name) is not None:
+                text, _ = text_of(record, name)
+                return text if text.strip() else None
+        return None
 
-    def _checked(self, records: Iterable[tuple[int, Record]], where: str) -> Iterator[Record]:
-        seen: set[str] = set()
+    def _with_text(self, records: Iterable[tuple[int, Record]], where: str) -> Iterator[Record]:
         for index, record in records:
             try:
-                self.text(record)
+                record[TEXT] = self.text(record)
             except TextError as error:
                 raise TokenizerError(f"{where}:{index + 1}: {error}") from error
-            if not self.texts:
-                seen.update(record)
             yield record
-        if not self.texts:
-            raise TokenizerError(f"{where}: {self._nothing(seen)}")
 
-    def _nothing(self, seen: set[str]) -> str:
+    def _nothing(self) -> str:
         wanted = self.field or " or ".join(TEXT_FIELDS)
         if self.left_out:
             return f"found only records of the split {', '.join(self.left_out)}, wanted some of train"
         return (
-            f"none of its {self.without_text} records has a text in {wanted} (fields: "
-            f"{', '.join(sorted(seen))}); transcribe it, or name the field by --text-field"
+            f"none of its {self.without_text} records has a text in {wanted}: transcribe it before, or name "
+            "the field by --text-field"
         )
 
     def _training(self, found: Iterable[tuple[Record, list[str], list[str]]]) -> Iterator[str]:
         for record, previous, following in found:
-            text, split = self.text(record), record.get("split")
+            text, split = record[TEXT], record.get("split")
             if text is None:
                 self.without_text += 1
                 continue
@@ -103,9 +101,9 @@ class Corpus:
             value = value_of(record, field)
             if value is not None:
                 self.values[name].append(value)
-        felt = record.get("emotion") or record.get("sentiment")
-        if isinstance(felt, dict) and isinstance(felt.get("label"), str):
-            self.emotions[emotion_token(felt["label"])] += 1
+        emotion = emotion_of(record)
+        if emotion is not None:
+            self.emotions[emotion] += 1
 
     def prosody_bins(self) -> dict[str, Any]:
         """Return {"PITCH": {"field": …, "edges": [7 numbers]}, …} of the prosody that any record has."""
@@ -141,9 +139,11 @@ class Sample:
     def add(self, text: Text) -> None:
         """Take or leave a text."""
         self._added += 1
-        if len(self.texts) < SAMPLE:
-            self.texts.append(text)
-            return
-        place = int(self._chance.random() * self._added)
+        place = int(self._chance.random() * self._added) if self._added > SAMPLE else self._added - 1
         if place < SAMPLE:
-            self.texts[place] = text
+            text = Text(text.text[:LONGEST], _cut(text.previous), _cut(text.following))
+            self.texts[place : place + 1] = [text]
+
+
+def _cut(sentences: list[str]) -> list[str]:
+    return [sentence[:LONGEST] for sentence in sentences]

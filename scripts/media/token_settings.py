@@ -78,7 +78,7 @@ def _check(settings: dict[str, Any], where: str) -> None:
             raise TokenizerError(f"{where}: found {name} {value!r}, wanted a whole number from {least} on")
     for name in ("special_tokens", "emotion_labels", "context_tokens"):
         value = settings[name]
-        if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        if not isinstance(value, list) or not all(map(_is_token, value)):
             raise TokenizerError(
                 f"{where}: found {name} {str(value)[:60]}, wanted a list of strings, none blank"
             )
@@ -92,13 +92,20 @@ def _check(settings: dict[str, Any], where: str) -> None:
         raise TokenizerError(f"{where}: {error}") from None
 
 
-def check_size(vocab_size: int, specials: int) -> None:
+def _is_token(value: Any) -> bool:
+    """Tell whether a value is a string of Unicode that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def check_size(settings: dict[str, Any]) -> None:
     """Raise TokenizerError where a vocabulary has no room for its special tokens and the alphabet."""
-    least = specials + BYTES
-    if vocab_size < least:
+    size, specials = settings["vocab_size"], len(special_tokens(settings))
+    if size < specials + BYTES:
         raise TokenizerError(
-            f"found a vocabulary of {vocab_size} tokens, wanted at least {least}: {specials} special tokens "
-            f"and the {BYTES} bytes"
+            f"found a vocabulary of {size} tokens, wanted at least {specials + BYTES}: {specials} special "
+            f"tokens and the {BYTES} bytes"
         )
 
 
@@ -108,6 +115,13 @@ def special_tokens(settings: dict[str, Any]) -> list[str]:
     """
     emotions = [emotion_token(label) for label in settings["emotion_labels"]]
     return [*settings["special_tokens"], *settings["context_tokens"], *emotions, *PROSODY_TOKENS]
+
+
+def emotion_of(record: dict[str, Any]) -> str | None:
+    """Return the token of a record's emotion, else of its sentiment; None where it has neither."""
+    felt = record.get("emotion") or record.get("sentiment")
+    label = felt.get("label") if isinstance(felt, dict) else felt
+    return emotion_token(label) if isinstance(label, str) else None
 
 
 def emotion_token(label: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from media.prosody_bins import bin_tokens
-from media.token_settings import NEXT, PREVIOUS, TokenizerError, emotion_token, roles
+from media.token_settings import NEXT, PREVIOUS, TokenizerError, emotion_of, roles
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 FORMAT = "amela-tokenizer-1"
@@ -26,6 +26,7 @@ class Tokenizer:
     def __init__(self, tokenizer: str, config: dict[str, Any], sha256: str) -> None:
         from tokenizers import Tokenizer as Engine
 
+        self._made_of = (tokenizer, config, sha256)
         self.config = config
         self.sha256 = sha256  # of both files
         self._engine = Engine.from_str(tokenizer)
@@ -36,6 +37,10 @@ class Tokenizer:
         self.unk_id, self.pad_id, self.bos_id, self.eos_id = (
             self.ids[token] for token in roles(config["special_tokens"], config["oov_token"])
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let worker processes make it anew: a copied engine forgets that it takes specials for letters."""
+        return type(self), self._made_of
 
     def encode(self, text: str, literal: bool = False) -> list[int]:
         """Return the ids of a text; no <bos> or <eos> is added. Characters that are no Unicode become `?`.
@@ -63,10 +68,7 @@ class Tokenizer:
         order emotion, pitch, energy, rate; what the record has not, or the tokenizer no token for, is left
         out.
         """
-        felt = record.get("emotion") or record.get("sentiment") or {}
-        label = felt.get("label") if isinstance(felt, dict) else None
-        names = [emotion_token(label)] if isinstance(label, str) else []
-        names += bin_tokens(record, self.config["prosody_bins"])
+        names = [emotion_of(record), *bin_tokens(record, self.config["prosody_bins"])]
         return [self.ids[name] for name in names if name in self.ids]
 
     def context(self, previous: Sequence[str], following: Sequence[str]) -> list[int]:

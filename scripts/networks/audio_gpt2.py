@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -133,7 +134,8 @@ class MultimodalGPT2(nn.Module):
     def _run(self, heard: Heard | None, **inputs: Any) -> Any:
         self.heard = heard
         try:
-            return self.lm(**inputs)
+            with _one_by_one(self.projector.mean.device.type) if self.checkpoints else nullcontext():
+                return self.lm(**inputs)
         finally:
             self.heard = None
 
@@ -161,6 +163,14 @@ def decoder_layers(lm: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module
     raise ValueError(f"{type(lm).__name__}: found no list of {layers} decoder layers; wanted one, or prefix")
+
+
+def _one_by_one(device: str) -> Any:
+    """Return autocast as it is, but that weights in half precision go with the layer that used them: kept to
+    the end of the forward pass, those of all layers would be its peak.
+    """
+    enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    return torch.autocast(device, dtype, enabled=enabled, cache_enabled=False)
 
 
 def _mask(counts: Sequence[int], size: int, device: torch.device) -> Tensor | None:

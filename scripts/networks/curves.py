@@ -37,7 +37,8 @@ def draw(folder: str, what: str, write_aside: Callable[..., Any]) -> str:
     for axes in all_axes[0]:
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     path = os.path.join(folder, CURVES)
     with write_aside(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)

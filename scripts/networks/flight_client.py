@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -28,10 +29,11 @@ OPTIONS = [  # a lost node says nothing: ask whether it lives; servers refuse mo
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),  # or a new client would inherit the pause of one that failed
 ]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Patience:
-    """Waits between attempts, `wait_s` seconds in all since the last one that came to something."""
+    """Waits between attempts, for `wait_s` seconds after the first of those that came to nothing."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
@@ -39,10 +41,11 @@ class Patience:
 
     def renew(self) -> None:
         """Begin to count anew: something came."""
-        self._until, self._pause_s = time.monotonic() + self._wait_s, FIRST_PAUSE_S
+        self._until, self._pause_s = float("inf"), FIRST_PAUSE_S
 
     def pause(self, source: str, why: Exception) -> None:
         """Wait a little longer than the last time; ServerError where the time is up."""
+        self._until = min(self._until, time.monotonic() + self._wait_s)
         left = self._until - time.monotonic()
         if left <= 0:
             raise ServerError(
@@ -103,6 +106,16 @@ class Source(NamedTuple):
         client = flight.FlightClient(location, generic_options=OPTIONS, **trust)
         token = address.token
         return Connection(client, [] if token is None else [(b"authorization", f"Bearer {token}".encode())])
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep what was freed, up to 128 MB: gRPC receives each batch into new memory, and to page it
+    in is a quarter of a client's work. Does nothing where malloc is not glibc's.
+    """
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**27)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class ArrowFlightDataset(IterableDataset):
             if isinstance(current_process(), ForkProcess) and isinstance(self.reader, FlightReader):
                 raise RuntimeError(
                     "a DataLoader's worker was forked, and gRPC does not outlive that; wanted "
-                    'dataset.loader(K), or DataLoader(dataset, batch_size=None, num_workers=K, multiprocessing_context="spawn")'
+                    'dataset.loader(K), or DataLoader(…, multiprocessing_context="spawn")'
                 )
             first = self.ticket.start + worker.id
             yield from self._items(self.ticket._replace(start=first, every=worker.num_workers))

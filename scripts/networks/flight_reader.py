@@ -12,7 +12,16 @@ from pyarrow import flight
 
 from media.tickets import Ticket, TicketError, read_ticket
 from networks.flight_address import ServerError
-from networks.flight_client import LONG_S, LOST, Connection, Patience, Source, plain, refusals
+from networks.flight_client import (
+    LONG_S,
+    LOST,
+    Connection,
+    Patience,
+    Source,
+    keep_freed_memory,
+    plain,
+    refusals,
+)
 from networks.prefetch import prefetched
 
 if TYPE_CHECKING:
@@ -77,6 +86,7 @@ class FlightReader:
             digest=ticket.digest or self.digest,
             stop=count if ticket.stop is None else min(ticket.stop, count),
         )
+        keep_freed_memory()
         return prefetched(self._stream(whole), self._prefetch)
 
     def _stream(self, ticket: Ticket) -> Generator[pa.RecordBatch, None, None]:

@@ -37,8 +37,8 @@ def errors(output: Output, batch: Batch, name: str) -> tuple[Tensor, Tensor, Ten
     """Return (error, valid, hidden) of each value of a modality, of one shape."""
     given, hide = output.found[name].float(), batch.hide[name]
     if name == "text":
-        error = cross_entropy(given.transpose(1, 2), batch.tokens, reduction="none")
-        return error, batch.valid["text"], hide
+        error = cross_entropy(given.flatten(0, 1), batch.tokens.flatten(), reduction="none")
+        return error.view_as(batch.tokens), batch.valid["text"], hide
     error, valid = (given - batch.target[name]) ** 2, batch.valid[name]
     if name in ARRAYS:
         hide = hide.repeat_interleave(error.shape[1] // max(1, hide.shape[1]), 1)

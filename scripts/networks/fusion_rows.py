@@ -33,6 +33,7 @@ class Rows:
 
     def __init__(self, statistics: dict[str, Any], config: dict[str, Any]) -> None:
         self.modalities, self.widths = config["modalities"], config["widths"]
+        self.arrays = [name for name in ARRAYS if name in self.modalities]
         self.limit, self.vocab_size = config["max_seq_length"], config["vocab_size"]
         self.cut = 0  # texts longer than the limit so far
         self.scales = {}

@@ -28,9 +28,9 @@ class CollapsedError(ValueError):
 
 
 class Step(NamedTuple):
-    """The part of one process of an optimizer step; None stands for a batch of which it has no row."""
+    """The part of one process of an optimizer step: none of a batch of which it has no row."""
 
-    batches: list[Batch | None]
+    batches: list[Batch]
     count: int
     cells: int
     filled: int
@@ -84,16 +84,10 @@ class FusionTask:
         for batch in whole:
             share = sampler.share(batch, self.lengths, group.rank, group.world)
             examples = self.rows.of_batch(next(self.stream))
-            batches.append(self._collate(examples, share, epoch) if len(share) else None)
+            batches += [self._collate(examples, share, epoch)] if len(share) else []
         self.coming = (epoch, step + 1)
         self._tell_cuts()
-        there = [batch for batch in batches if batch is not None]
-        return Step(
-            batches,
-            sum(map(len, whole)),
-            sum(_cells(one) for one in there),
-            sum(_filled(one) for one in there),
-        )
+        return Step(batches, sum(map(len, whole)), sum(map(_cells, batches)), sum(map(_filled, batches)))
 
     def _open(self, split: str, asked: dict[str, Any]) -> Any:
         ticket = {"split": split, "columns": columns_of(self.config["modalities"]), **asked}
@@ -119,11 +113,8 @@ class FusionTask:
             self.told = True
             self.log(f"warning: texts longer than --max-seq-length {self.config['max_seq_length']} are cut")
 
-    def loss(self, batch: Batch | None) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over utterances: `loss`, and its part of each modality."""
-        if batch is None:  # every process adds the same sums, some of nothing
-            nothing = torch.stack([weight.sum() for weight in self.model.parameters()]).sum() * 0.0
-            return dict.fromkeys(("loss", *(f"loss_{one}" for one in self.config["reconstruct"])), nothing)
         batch = batch.to(self.device)
         return fusion_loss.losses(self.model(batch), batch)
 
@@ -183,8 +174,8 @@ class FusionTask:
         if rows >= LEAST_ROWS and spread is not None and not spread >= COLLAPSED:
             raise CollapsedError(
                 f"the model has collapsed: over {rows:.0f} utterances of the validation set the variance of "
-                f"the embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it "
-                "says the same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run (--seed)"
+                f"the embedding is {spread:.1e} of its mean square, wanted at least {COLLAPSED:.0e}: it says "
+                "the same of all; lower --learning-rate, set --warmup-steps or --clip, in a new run"
             )
         return found
 

@@ -13,6 +13,7 @@ from networks.extraction import Extractor
 from networks.frame_features import Settings
 
 MEL = "mel"
+EMBEDDED = {"layer": None, "dtype": "float32", "chunk_s": 30.0, "pool": "none"}  # where nobody knows
 PITCH_HZ = (60.0, 600.0)  # asked for by Settings; no pitch is looked for
 
 
@@ -35,31 +36,23 @@ def hear(path: str, made_with: dict[str, Any], encoder: str, device: str) -> np.
         raise HearingError(str(error)) from error
     if not loudest:
         raise HearingError(f"{path}: there is no sound in it; wanted speech")
-    found = (
-        _mel(record, made_with, device)
-        if made_with["from"] == MEL
-        else _embed(record, made_with, encoder, device)
-    )
+    make = _mel if made_with["from"] == MEL else _embed
+    found = make(record, made_with, encoder, device)
     if isinstance(found, Exception):
         raise HearingError(f"{path}: {found}") from found
     return np.atleast_2d(found).astype(np.float16)
 
 
-def _mel(record: dict[str, Any], made_with: dict[str, Any], device: str) -> Any:
-    settings = Settings(
-        frozenset({MEL}), made_with["hop_ms"], made_with["n_fft"], made_with["n_mels"], 1, *PITCH_HZ, None
-    )
+def _mel(record: dict[str, Any], made_with: dict[str, Any], _encoder: str, device: str) -> Any:
+    if "hop_ms" not in made_with:
+        raise HearingError("the run's config.json does not say how its mel spectra were made")
+    shape = made_with["hop_ms"], made_with["n_fft"], made_with["n_mels"]
+    settings = Settings(frozenset({MEL}), *shape, 1, *PITCH_HZ, None)
     (found,) = Extractor(settings, made_with["sample_rate"], choose(device)).extract([record])
     return found if isinstance(found, Exception) else found.arrays[MEL]
 
 
 def _embed(record: dict[str, Any], made_with: dict[str, Any], encoder: str, device: str) -> Any:
-    return Embedder(
-        encoder,
-        made_with["layer"],
-        device,
-        made_with["dtype"],
-        made_with["chunk_s"],
-        made_with["pool"],
-        np.float16,
-    ).of_record(record)
+    known = {**EMBEDDED, **made_with}
+    layer, dtype, chunk_s, pool = (known[name] for name in EMBEDDED)
+    return Embedder(encoder, layer, device, dtype, chunk_s, pool, np.float16).of_record(record)

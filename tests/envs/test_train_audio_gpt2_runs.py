@@ -312,6 +312,10 @@ def test_embedded_pairs_are_heard_by_the_encoder_that_made_them(
     np.testing.assert_allclose(frames, tensors["t01"].numpy(), atol=2e-3)
     asked = ["--model-path", run, "--audio-file", "wavs/t01.wav", "--device", "cpu"]
     assert call(infer_audio_gpt2, monkeypatch, tmp_path, *asked, "--audio-model", "encoder") == 0
+    bare = hear(
+        str(tmp_path / "wavs/t01.wav"), {"from": "embedding"}, str(encoder), "cpu"
+    )  # a file of others
+    assert np.array_equal(bare, frames)
     other = make_encoder(tmp_path / "other", "hubert")
     for more, what in (
         ([], "a local path; name it by --audio-model"),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from array import array
-from itertools import repeat
-from typing import Any, Optional
+from itertools import chain, repeat
+from typing import Any
 
 POSITION = ("step", "epoch", "tokens", "time")  # where a line belongs; all other numbers are what is drawn
 NAN = math.nan
 
 
 class Columns:
-    """Lines in the order of their steps; a line that goes back takes the place of those from its step on.
+    """Lines in the order of their steps; one that goes back takes the place of those from its step on.
 
-    `lines` counts all lines of the file, of which those without a step are not kept. A value that is no finite
-    number is none: NaN in the columns, null in JSON.
+    `lines` counts all lines of the file, of which those without a step are not kept. A value that is no
+    finite number is none: NaN in the columns, null in JSON.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Columns:
         self.marks = array("L")  # a checksum a line of the file
         self.numbers = array("q")  # of the lines kept, in the file, from 1
         self.values: dict[str, array[float]] = {"step": array("d")}
-        self.steps_per_epoch: Optional[float] = None  # None before the first epoch ended
+        self.steps_per_epoch: float | None = None  # None before the first epoch ended
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -38,44 +38,47 @@ class Columns:
         first = self.lines + 1
         self.marks.extend(marks)
         self.lines += len(rows)
+        steps = _column(rows, "step")
+        numbers = [number for number, step in enumerate(steps, first) if not math.isnan(step)]
+        rows = [rows[number - first] for number in numbers]
         begin = 0
-        steps = [_number(row.get("step")) for row in rows]
-        for index in range(len(rows)):  # a stretch of rising steps is appended at once
-            before = steps[index - 1] if index > begin else self._last("step")
-            if not steps[index] > before:
-                self._append(first + begin, steps[begin:index], rows[begin:index])
+        for index, row in enumerate(rows):  # a stretch that never goes back is appended at once
+            before = rows[index - 1] if index > begin else None
+            step = row["step"]
+            is_later = step > (before["step"] if before else self._last("step"))
+            if not (is_later or (before and step == before["step"] and not _shared(row, before))):
+                self._append(numbers[begin:index], rows[begin:index])
+                self._go_back(step, row)
                 begin = index
-                if not math.isnan(steps[index]):
-                    self._go_back(steps[index], rows[index])
-        self._append(first + begin, steps[begin:], rows[begin:])
+        self._append(numbers[begin:], rows[begin:])
 
-    def _append(self, first: int, steps: list[float], rows: list[dict[str, Any]]) -> None:
-        kept = [index for index, step in enumerate(steps) if not math.isnan(step)]
-        if not kept:
+    def _append(self, numbers: list[int], rows: list[dict[str, Any]]) -> None:
+        if not rows:
             return
-        epochs = [_number(rows[index].get("epoch")) for index in kept]
-        self._note_epochs(epochs, [steps[index] for index in kept])
-        names = dict.fromkeys(name for index in kept for name in rows[index])
-        for name in names:
+        columns = {name: _column(rows, name) for name in {**self.values, **dict.fromkeys(chain(*rows))}}
+        self._note_epochs(columns["step"], columns.get("epoch"))
+        for name, column in columns.items():
             if name not in self.values:
-                column = [_number(rows[index].get(name)) for index in kept]
                 if all(map(math.isnan, column)):
                     continue  # words, lists, or nothing yet
                 self.values[name] = array("d", repeat(NAN, len(self.numbers)))
-        for name, column in self.values.items():
-            column.extend(_number(rows[index].get(name)) for index in kept)
-        self.numbers.extend(first + index for index in kept)
+            self.values[name].extend(column)
+        self.numbers.extend(numbers)
 
-    def _note_epochs(self, epochs: list[float], steps: list[float]) -> None:
+    def _note_epochs(self, steps: array[float], epochs: array[float] | None) -> None:
+        """Learn how long an epoch is where one has ended."""
+        if epochs is None:
+            return
         before_epoch, before_step = self._last("epoch"), self._last("step")
-        for epoch, step in zip(epochs, steps):
-            if epoch > before_epoch >= 1:
-                self.steps_per_epoch = before_step / before_epoch
-            before_epoch, before_step = epoch, step
+        if epochs[-1] > before_epoch:  # one has ended, or more
+            for epoch, step in zip(epochs, steps):
+                if epoch > before_epoch >= 1:
+                    self.steps_per_epoch = before_step / before_epoch
+                before_epoch, before_step = epoch, step
 
     def _go_back(self, step: float, row: dict[str, Any]) -> None:
         """Take back what a run that began again from a checkpoint does anew: later steps, and this one's."""
-        shared = [name for name in row if name not in POSITION and name in self.values]
+        shared = [name for name in row if name in self.values and name not in POSITION]
         keep = len(self)
         while keep and (
             self.values["step"][keep - 1] > step
@@ -102,17 +105,17 @@ class Columns:
             count += 1
         return range(len(self) - count, len(self))
 
-    def row(self, index: int) -> dict[str, Optional[float]]:
+    def row(self, index: int) -> dict[str, float | None]:
         """Return one line's numbers by name, without those that it does not have."""
         found = {name: column[index] for name, column in self.values.items()}
         return {name: _plain(value) for name, value in found.items() if not math.isnan(value)}
 
-    def last(self, name: str) -> Optional[float]:
+    def last(self, name: str) -> float | None:
         """Return the last value of a column, None where there is none."""
         column = self.values.get(name, ())
         return next((_plain(value) for value in reversed(column) if not math.isnan(value)), None)
 
-    def lowest(self, name: str) -> tuple[Optional[float], Optional[float]]:
+    def lowest(self, name: str) -> tuple[float | None, float | None]:
         """Return (value, step) where a column is lowest, the first such; Nones where there is none."""
         import numpy as np
 
@@ -122,7 +125,7 @@ class Columns:
         index = int(np.nanargmin(column))
         return _plain(column[index]), _plain(self.values["step"][index])
 
-    def points(self, most: int, low: Optional[float], high: Optional[float]) -> dict[str, list[list[Any]]]:
+    def points(self, most: int, low: float | None, high: float | None) -> dict[str, list[list[Any]]]:
         """Return {name: [steps, tokens, values]} of at most `most` points each, from step low to high (None:
         all) with one more on either side, so that a line goes to the edge.
         """
@@ -145,8 +148,8 @@ class Columns:
 
 
 def thin(x: Any, y: Any, most: int) -> Any:
-    """Return the indices of at most `most` points (4 or more) that draw the same line: the first, the last, and
-    of each of most / 2 - 1 equal stretches of x the lowest and the highest, so that no peak is lost.
+    """Return the indices of at most `most` points (4 or more) that draw the same line: the first, the last,
+    and of each of most / 2 - 1 equal stretches of x the lowest and the highest, so that no peak is lost.
 
     x (n,) does not fall. A stretch as wide as a pixel looks the same as with all of its points.
     """
@@ -165,6 +168,22 @@ def thin(x: Any, y: Any, most: int) -> Any:
     return np.unique(np.concatenate(picked))
 
 
+def _shared(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether two lines have a figure in common: two of training have, one of validation has not."""
+    return any(name in other for name in one if name not in POSITION)
+
+
+def _column(rows: list[dict[str, Any]], name: str) -> array[float]:
+    """Return one column of the lines; quickly where all are plain numbers."""
+    values = [row.get(name) for row in rows]
+    kinds = set(map(type, values))
+    if kinds == {float} or (kinds == {int} and max(map(abs, values)) < 1 << 53):
+        column = array("d", values)
+        if math.isfinite(sum(column)):
+            return column
+    return array("d", map(_number, values))
+
+
 def _number(value: Any) -> float:
     """Return a finite float, NaN for anything else."""
     if type(value) is float:
@@ -176,6 +195,6 @@ def _number(value: Any) -> float:
 
 def _plain(value: Any) -> Any:
     """Return a number as the file had it: whole ones without a point, none for NaN."""
-    if value != value:
+    if math.isnan(value):
         return None
     return int(value) if value == int(value) and abs(value) < 1 << 53 else float(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -93,7 +92,7 @@ class Hub:
                 self.tell(path, run.told())
                 self.tell_itself(len(found))
             self.tell_itself(len(found))
-            known = {os.path.realpath(run.path): run.best() for run in self.runs.values()}
+            known = {path: run.best() for path, run in self.runs.items()}
             grids, stages = await asyncio.to_thread(self.find_others, known)
             self.tell("grids", {"type": "grids", "grids": grids})
             self.tell("stages", {"type": "stages", "stages": stages})

@@ -102,11 +102,11 @@ function cardOf(stage) {
   const bar = make("div", { class: "bar", role: "img", "aria-label": `${Math.floor((100 * stage.done) / all)} % done` }, make("i"), make("b"));
   bar.firstChild.style.width = `${(100 * stage.done) / all}%`;
   bar.lastChild.style.width = `${(100 * stage.failed) / all}%`;
-  const figures = [`${count(stage.done)} done`, `${count(stage.failed)} failed`, `${count(stage.left)} left`, stage.x_real_time ? `${times(stage.x_real_time)} real time` : "", stage.eta_s === null ? "" : `ETA ${clock(stage.eta_s, 0)}`];
-  about.replaceChildren(...[make("h3", {}, make("span", {}, stage.stage, " ", make("small", {}, stage.manifest)), make("span", {}, ...stage.states.filter((state) => state !== "done").map(stateTag))), bar,
+  const figures = [`${count(stage.done)} done`, `${count(stage.failed)} failed`, `${count(stage.left)} left`, stage.x_real_time ? `${stage.x_real_time.toFixed(1)} × real time` : "", stage.eta_s === null ? "" : `ETA ${span(stage.eta_s)}`];
+  about.replaceChildren(...[make("h3", {}, make("span", {}, stage.stage, " ", make("small", {}, stage.manifest)), make("span", { class: "states" }, ...stage.states.filter((state) => state !== "done").map(stateTag))), bar,
     make("p", {}, figures.filter(Boolean).join(" · ")), stage.finish ? make("p", {}, "To finish: ", make("code", { tabIndex: 0 }, stage.finish)) : null].filter(Boolean));
   details.firstElementChild.textContent = `${count(stage.of_shards)} shard${stage.of_shards > 1 ? "s" : ""}${stage.shards.length < stage.of_shards ? `, ${stage.shards.length} of them that need a look` : ""}`;
   fillTable(details.querySelector("table"), ["Shard", "State", "Done", "Failed", "Left", "× real time", "ETA", "Where"],
-    stage.shards.map((shard) => [shard.shard, stateTag(shard.state), shard.done, shard.failed, shard.left, shard.x_real_time === null ? null : Number(shard.x_real_time.toFixed(1)), shard.eta_s === null ? "" : clock(shard.eta_s, 0), shard.where]));
+    stage.shards.map((shard) => [shard.shard, stateTag(shard.state), shard.done, shard.failed, shard.left, shard.x_real_time === null ? null : Number(shard.x_real_time.toFixed(1)), shard.eta_s === null ? "" : span(shard.eta_s), shard.where]));
   return card;
 }

@@ -1,4 +1,4 @@
-"""The dashboard's page: a template, the report's style and its own, scripts; the rest comes by the WebSocket."""
+"""The dashboard's page: a template, the report's style and its own, scripts; the rest comes by WebSocket."""
 
 from __future__ import annotations
 

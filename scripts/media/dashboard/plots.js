@@ -5,8 +5,8 @@ const short = (value) => (Math.abs(value) >= 1e4 ? new Intl.NumberFormat("en-US"
 const CURVES = [
   { id: "loss", title: "Loss", files: "metrics", series: ["loss", "valid_loss"], log: true, note: "Training thin, validation thick." },
   { id: "accuracy", title: "Accuracy", files: "metrics", series: ["accuracy", "valid_accuracy"], show: share, optional: true },
-  { id: "lr", title: "Learning rate", files: "metrics", series: ["lr"], log: true, show: (value) => String(Number(value.toPrecision(3))) },
-  { id: "speed", title: "Tokens a second", files: "speed", series: ["tokens_per_s"] },
+  { id: "lr", title: "Learning rate", files: "metrics", series: ["lr"], log: true, show: (value) => String(Number(value.toPrecision(3))), note: "The highest of all parts of the model." },
+  { id: "speed", title: "Speed", files: "speed", series: ["tokens_per_s"], note: "Tokens a second, or what else the trainer counts." },
   { id: "padding", title: "Padding", files: "metrics", series: ["padding"], show: share, note: "Share of what is computed that is no data." },
   { id: "wait", title: "Wait for data", files: "speed", series: ["data_wait"], show: share, note: "Share of the time in which nothing is computed." },
   { id: "grad", title: "Gradient norm", files: "metrics", series: ["grad_norm"], log: true, note: "Before clipping, mean over the steps of a line." },
@@ -26,10 +26,20 @@ function figureOf(curve) {
   const later = [...charts.values()].find((one) => one.figure.parentNode === place && CURVES.indexOf(one.curve) > CURVES.indexOf(curve));
   place.insertBefore(figure, later?.figure || null);
   const chart = new Chart(canvas, { type: "line", data: { datasets: [] }, options: optionsOf(curve) });
-  const one = { curve, chart, canvas, caption, figure };
+  const one = { curve, chart, canvas, caption, figure, isSeen: false, isDue: false };
   charts.set(curve.id, one);
+  new IntersectionObserver(([entry]) => {
+    one.isSeen = entry.isIntersecting;
+    if (one.isSeen && one.isDue) update(one);
+  }, { rootMargin: "100px" }).observe(box);
   pickRange(box, chart);
   return one;
+}
+
+/** Draw a chart anew if it is in view, else when it comes into view. */
+function update(one) {
+  one.isDue = !one.isSeen;
+  if (one.isSeen) one.chart.update("none");
 }
 
 function optionsOf(curve) {
@@ -65,7 +75,8 @@ function drawCurve(curve) {
   const shown = shownRuns();
   const lines = shown.flatMap((run) => curve.series.filter((name) => run.files[curve.files]?.series.get(name)?.length).map((name) => lineOf(curve, run, name)));
   if (!lines.length && (curve.optional || curve.other) && !charts.has(curve.id)) return;
-  const { chart, figure, canvas, caption } = figureOf(curve);
+  const one = figureOf(curve);
+  const { chart, figure, canvas, caption } = one;
   figure.hidden = !lines.length && Boolean(curve.optional || curve.other);
   if (curve.id === "accuracy") caption.textContent = [...new Set(shown.map((run) => run.facts.accuracy_is).filter(Boolean))].join(" · ");
   const positive = curve.log && lines.every((line) => line.data.every((point) => point.y > 0));
@@ -75,7 +86,7 @@ function drawCurve(curve) {
   x.title.text = view.axis;
   canvas.setAttribute("aria-label", `${curve.title} by ${view.axis} of ${new Set(lines.map((line) => line.run)).size} runs; the list of runs has the latest figures`);
   chart.data.datasets = lines;
-  chart.update("none");
+  update(one);
 }
 
 /** Figures that only some trainers have, one chart for NAME and valid_NAME. */
@@ -89,24 +100,26 @@ function otherCurves() {
 }
 
 let due = false; // a drawing is on its way
-let drawn = 0;
+let [began, took] = [0, 0]; // when the last one began, and until the next frame was possible, ms
 
+/** Draw soon: five times a second at most, and a quarter of the time where that is much work. */
 function draw() {
   if (due) return;
   due = true;
-  setTimeout(() => requestAnimationFrame(drawNow), Math.max(0, 200 - (performance.now() - drawn)));
+  setTimeout(() => requestAnimationFrame(drawNow), Math.max(0, began + Math.max(200, 4 * took) - performance.now()));
 }
 
 function drawNow() {
   due = false;
-  drawn = performance.now();
+  began = performance.now();
+  requestAnimationFrame(() => { took = performance.now() - began; });
   if (!runs.size) return;
   CURVES.forEach(drawCurve);
   const others = otherCurves();
   byId("more").hidden = !others.length;
   if (byId("more").open) others.forEach(drawCurve);
   byId("whole").disabled = !view.picked;
-  if (!document.body.dataset.drawn && charts.get("loss").chart.data.datasets.length) {
+  if (!document.body.dataset.drawn && shownRuns().length && shownRuns().every((run) => run.files.metrics)) {
     performance.mark("drawn");
     document.body.dataset.drawn = "true";
   }

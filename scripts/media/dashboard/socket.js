@@ -63,16 +63,16 @@ function takeHub({ folders, runs: read, found }) {
   const where = folders.join(" or ");
   byId("waiting").hidden = read > 0 && read === found;
   byId("waiting").textContent = found ? `Reading ${count(found)} runs: ${count(read)} done …` : `No runs yet in ${where}. A run appears here as soon as it has begun.`;
-  update();
+  refresh();
 }
 
 let pending = null; // many runs tell their facts at once: lists and choice are brought up to date together
 
 function later() {
-  pending ??= setTimeout(update, 50);
+  pending ??= setTimeout(refresh, 50);
 }
 
-function update() {
+function refresh() {
   clearTimeout(pending);
   pending = null;
   byId("training").hidden = !runs.size;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from media.dashboard.columns import Columns
 
@@ -29,22 +29,20 @@ class Viewer:
         self.told: dict[str, str] = {}  # the last message of each subject
         self.runs: list[str] = []
         self.width = 600
-        self.low: Optional[float] = None
-        self.high: Optional[float] = None
+        self.low: float | None = None
+        self.high: float | None = None
         self.cursors: dict[tuple[str, str], Cursor] = {}
 
     def watch(self, message: Any, runs: Mapping[str, Files]) -> None:
         """Take over what a page wants to see; ValueError where that cannot be understood.
 
-        `have` holds {run: {file: [number of the last line, its checksum]}}: what stands after that line is sent.
-        A run that is not there, or whose line is not the file's any more, is sent anew.
+        `have` holds {run: {file: [number of the last line, its checksum]}}: what stands after it is sent. A
+        run that is not there, or whose line is not the file's any more, is sent anew.
         """
-        if not isinstance(message, dict) or message.get("type") != "watch":
+        if not _is_wish(message):
             raise ValueError('wanted {"type": "watch", "runs": […], "width": …, "have": {…}}')
-        wanted, have = message.get("runs"), message.get("have") or {}
-        if not isinstance(wanted, list) or not isinstance(have, dict):
-            raise ValueError("wanted a list as `runs` and an object as `have`")
-        self.runs = [str(run) for run in wanted]
+        have = message.get("have", {})
+        self.runs = [str(run) for run in message["runs"]]
         self.width = int(min(max(_number(message.get("width")) or 600, WIDTHS[0]), WIDTHS[1]))
         self.low, self.high = _number(message.get("from")), _number(message.get("to"))
         self.cursors = {}
@@ -56,7 +54,7 @@ class Viewer:
                     self.cursors[run, name] = Cursor(seen[0], columns.times_cut, self.width // 4)
 
     def news(self, subjects: Mapping[str, str], runs: Mapping[str, Files]) -> Iterator[str]:
-        """Yield the messages that the page has not had: of subjects that changed, then of the runs it watches."""
+        """Yield what the page has not had: messages of subjects that changed, then those of its runs."""
         for subject, text in list(subjects.items()):
             if self.told.get(subject) != text:
                 self.told[subject] = text
@@ -92,7 +90,7 @@ class Viewer:
         return dumps({"type": "points", "run": run, "file": name, "line": columns.lines, "mark": mark,
                       "from": self.low, "to": self.high, "width": self.width, "series": series})  # fmt: skip
 
-    def _line(self, run: str, name: str, columns: Columns, index: int) -> Optional[str]:
+    def _line(self, run: str, name: str, columns: Columns, index: int) -> str | None:
         """Return the message of one line; None where it lies outside of what is looked at."""
         row = columns.row(index)
         below = self.low is not None and row["step"] < self.low
@@ -102,6 +100,11 @@ class Viewer:
         seed = {"epoch": None, "loss": None, "accuracy": None} if name == "metrics" else {}
         head = {"type": name, "run": run, "line": line, "mark": columns.marks[line - 1]}
         return dumps({**seed, **row, **head})
+
+
+def _is_wish(message: Any) -> bool:
+    is_watch = isinstance(message, dict) and message.get("type") == "watch"
+    return is_watch and isinstance(message.get("runs"), list) and isinstance(message.get("have", {}), dict)
 
 
 def dumps(message: dict[str, Any]) -> str:
@@ -120,5 +123,5 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: Any) -> Optional[float]:
+def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e300 else None

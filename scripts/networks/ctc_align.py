@@ -44,7 +44,7 @@ def align_batch(
     scores = np.full((max(frames, default=0) + 1, *states.shape), -np.inf)
     for row, (part, count) in enumerate(zip(logits.detach().split(frames), counts)):
         columns = torch.from_numpy(states[row, : 2 * count + 1]).to(logits.device)
-        scores[: len(part), row, : 2 * count + 1] = part[:, columns].double().cpu().numpy()
+        scores[: len(part), row, : 2 * count + 1] = part.index_select(1, columns).double().cpu().numpy()
         scores[len(part) :, row, 2 * count] = 0.0  # waits in the last blank for the longest utterance
     skips = np.zeros(states.shape, bool)  # into a label from the one before, unless they are equal
     skips[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]
@@ -76,7 +76,7 @@ def _best_path(scores: np.ndarray, skips: np.ndarray, last: np.ndarray) -> np.nd
 
 
 def _spans(path: np.ndarray, count: int) -> list[tuple[int, int]] | None:
-    """Return the spans of the labels of one path (T,), None where a label has no frame; its states are odd."""
+    """Return the spans of the labels, the odd states of a path (T,); None where one has no frame."""
     first = np.searchsorted(path, np.arange(count) * 2 + 1)
     behind = np.searchsorted(path, np.arange(count) * 2 + 1, side="right")
     if (first == behind).any():

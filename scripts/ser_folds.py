@@ -67,9 +67,8 @@ def read(args: argparse.Namespace) -> None:
     except ser_layouts.LayoutError as exc:
         raise CallError(str(exc)) from exc
     count = write_manifest(args.output, with_durations(records))
-    log(
-        f"{args.output}: {count} utterances, {len({one['speaker'] for one in records})} speakers; {table(records)}"
-    )
+    speakers = {record["speaker"] for record in records}
+    log(f"{args.output}: {count} utterances, {len(speakers)} speakers; {table(records)}")
 
 
 def unique(records: Iterable[Record]) -> Iterable[Record]:
@@ -132,8 +131,8 @@ def split(args: argparse.Namespace) -> None:
     names = sorted({str(record[args.by]) for record in records})
     if len(names) < max(3, args.folds):
         raise CallError(
-            f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {max(3, args.folds)} for "
-            f"{args.folds} folds: one to test on, one to validate on, one to train on; lower --folds, or another --by"
+            f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {max(3, args.folds)} "
+            f"for {args.folds} folds: to test, to validate and to train on; lower --folds, or another --by"
         )
     dealt = deal_groups(names, args.folds, args.seed)
     for number in range(args.folds):

@@ -6,8 +6,8 @@
 
 The loss is alpha_ser · L_SER + alpha_asr · L_ASR + alpha_prosody · L_prosody; a head is there only if its
 flag is. The run's folder, SAVE_DIR/<name>_s<seed>/, holds config.json, metrics.jsonl, best.pt, last.pt,
-curves.png, test_metrics.json and summary.txt; the best of the run that ended last is SAVE_DIR/best_model.pt. The
-same command goes on where a run stopped, in the middle of an epoch too.
+curves.png, test_metrics.json and summary.txt; the best of the run that ended last is SAVE_DIR/best_model.pt.
+The same command goes on where a run stopped, in the middle of an epoch too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     heads = [head for head in HEADS if getattr(args, f"use_alpha_{head}")]
     if not heads and not args.run_ablation_study:
         raise CallError(
-            "no head: there would be no loss; wanted some of --use_alpha_ser, --use_alpha_asr, --use_alpha_prosody"
+            "no head, so no loss; wanted some of --use_alpha_ser, --use_alpha_asr, --use_alpha_prosody"
         )
     for head in HEADS:
         args.settings[f"use_alpha_{head}"] = head in (heads or HEADS)
@@ -81,8 +81,13 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop
     def prepare() -> tuple[dict[str, Any], Any]:
         data, emotions, tokenizer = read(args)
         about = ser_backbones.described(hub.folder_of(args.model, args.revision))
-        found = {"backbone_model": hub.name_of(args.model), "backbone_about": about, "emotions": emotions, "vocab_size": tokenizer.vocab_size,
-                 "tokenizer_sha256": digest(tokenizer.model_path)}  # fmt: skip
+        found = {
+            "backbone_model": hub.name_of(args.model),
+            "backbone_about": about,
+            "emotions": emotions,
+            "vocab_size": tokenizer.vocab_size,
+            "tokenizer_sha256": digest(tokenizer.model_path),
+        }
         return run.freeze({**settings, **found}, {}), data
 
     def build(config: dict[str, Any], data: Any, group: Any, device: Any) -> Any:
@@ -120,7 +125,7 @@ def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], Any]:
     shared = ser_data.speakers_shared(data)
     if shared and not args.allow_shared_speakers:
         raise CallError(
-            f"{'; '.join(shared)}: the figures would be those of known voices; --allow_shared_speakers does it"
+            f"{'; '.join(shared)}: the figures would be of known voices; --allow_shared_speakers does it"
         )
     if not any(one.speaker for one in data["train"]):
         log("note: no utterance names its speaker, so nobody can tell whether the test's voices are new")
@@ -146,8 +151,8 @@ def tokenizer_of(args: argparse.Namespace, train: list[Any]) -> Any:
         raise CallError(f"{exc}; --retrain_tokenizer makes one of the training set") from exc
     if found.vocab_size > args.vocab_size:
         raise CallError(
-            f"{path}: found {found.vocab_size} pieces, --vocab_size says {args.vocab_size}; type --vocab_size "
-            f"{found.vocab_size}, or train another by --retrain_tokenizer"
+            f"{path}: found {found.vocab_size} pieces, --vocab_size says {args.vocab_size}; type "
+            f"--vocab_size {found.vocab_size}, or train another by --retrain_tokenizer"
         )
     if found.vocab_size < args.vocab_size:
         log(f"warning: {path} has {found.vocab_size} pieces, not {args.vocab_size}; the CTC head has as many")

@@ -34,14 +34,20 @@ def report(folder: Path, alphas: Sequence[float], log: Callable[[str], None]) ->
     for done in sorted(folder.glob(f"*/{DONE}")):
         config, result = json.loads((done.parent / CONFIG).read_text()), json.loads(done.read_text())
         if config["alpha_asr"] in alphas:
-            rows.append({"alpha_asr": config["alpha_asr"], "alpha_prosody": config["alpha_prosody"],
-                         "run": str(done.parent), **{f"valid_{name}": result.get(name) for name in FIGURES}})  # fmt: skip
+            row = {"alpha_asr": config["alpha_asr"], "alpha_prosody": config["alpha_prosody"]}
+            figures = {f"valid_{name}": result.get(name) for name in FIGURES}
+            rows.append({**row, "run": str(done.parent), **figures})
     rows.sort(key=lambda row: (row["alpha_asr"], row["run"]))
     best = max(rows, key=lambda row: row["valid_ua"] or 0.0)["alpha_asr"] if rows else None
     missing = sorted(set(alphas) - {row["alpha_asr"] for row in rows})
+    found = {
+        "best_alpha_asr": best,
+        "chosen_by": "UA on the validation set",
+        "missing": missing,
+        "runs": rows,
+    }
     with write_aside(folder / RESULTS) as file:
-        json.dump({"best_alpha_asr": best, "chosen_by": "UA on the validation set", "missing": missing, "runs": rows},
-                  file, indent=1)  # fmt: skip
+        json.dump(found, file, indent=1)
         file.write("\n")
     for row in rows:
         figures = ", ".join(

@@ -57,7 +57,7 @@ def _add_model(flags: Parser) -> None:
         help="do not fill utterances up to Whisper's 30 s: faster, not what it was trained on")  # fmt: skip
     add("--dropout", type=ratio, default=0.1, help="share of activations left out in the heads")
     add("--gradient-checkpointing", action=SWITCH, default=False,
-        help="compute the backbone's layers again for the gradient: less memory, a third more time")  # fmt: skip
+        help="compute the backbone's layers again for the gradient: less memory, more time")  # fmt: skip
 
 
 def _add_losses(flags: Parser) -> None:
@@ -72,7 +72,7 @@ def _add_losses(flags: Parser) -> None:
         help="times the entropy of frames, in nats: is taken off",
     )
     add("--ctc-blank-penalty", type=float, default=50.0,
-        help="times what the mean probability of the blank exceeds the threshold by; 0.5 to 1 teaches faster")  # fmt: skip
+        help="times what the mean probability of the blank exceeds the threshold by; 1 teaches faster")  # fmt: skip
     add(
         "--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty"
     )
@@ -112,16 +112,16 @@ def _add_loop(flags: Parser) -> None:
     add("--pin-memory", action=SWITCH, default=True, help="batches in memory that a GPU reads faster")
     add_speed("--prefetch-factor", type=positive, default=2, help="steps that each of them reads ahead")
     flags.set_defaults(
-        batch_size=8, num_epochs=100, grad_accum_steps=4, learning_rate=5e-5, schedule="linear", early_stopping=10,
-        checkpoint_epochs=5, eval_steps=500, log_steps=100, weight_decay=0.01, beta2=0.999,
+        batch_size=8, num_epochs=100, grad_accum_steps=4, learning_rate=5e-5, schedule="linear",
+        early_stopping=10, checkpoint_epochs=5, eval_steps=500, log_steps=100, weight_decay=0.01, beta2=0.999,
     )  # fmt: skip
 
 
 def _add_ablation(flags: Parser) -> None:
     add = flags.add_speed_argument
     add("--run-ablation-study", action="store_true",
-        help="train with each alpha of ASR, all heads on unless some are asked for; in an array each task does "
-        "its share of the alphas")  # fmt: skip
+        help="train with each alpha of ASR, all heads on unless some are asked for; in an array each task "
+        "does its share of the alphas")  # fmt: skip
     add(
         "--ablation-alphas",
         type=float,

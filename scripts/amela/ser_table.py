@@ -25,8 +25,8 @@ ITS_OWN = {
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each setting of the finished and tested runs below a folder: the settings in which they
-    differ, how many runs, mean and sd of each figure of the test sets, mean UA on the validation sets.
+    """Return a row for each setting of the finished and tested runs below a folder: the settings in which
+    they differ, how many runs, mean and sd of each figure of the test sets, mean UA on the validation sets.
     """
     runs = []
     for path in sorted(folder.rglob(DONE)):

@@ -1,4 +1,4 @@
-"""Utterances with words, prominence and emotion, from JSON lines as Prosody-SER has them or from our manifests.
+"""Utterances with words, prominence and emotion: JSON lines as Prosody-SER has them, or our manifests.
 
 Prosody-SER's: audio_filepath (relative to a folder), words (a list), prosody_annotations (0 or 1 a word),
 emotion (a number). Ours: `words` or `text`; emotion a number, a name, or {label, …} as tag_emotion.py writes;
@@ -49,9 +49,9 @@ def read_splits(
     problems: list[str] = []
     rows = [list(_rows(path, problems)) for path in paths]
     names = list(emotions or _names([record for _, record in rows[0]]))
-    found = []
-    for of_file in rows:
-        found.append([one for one in (_read(*row, base, names, problems) for row in of_file) if one])
+    found = [
+        [one for one in (_read(*row, base, names, problems) for row in of_file) if one] for of_file in rows
+    ]
     if not problems:
         found = [_with_durations(split, problems) for split in found]
     if problems:
@@ -73,11 +73,13 @@ def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
     for where, line in lines:
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError(f"found {type(record).__name__}")
-            rows.append((where, record))
         except ValueError as error:
             problems.append(f"{where}: {error}; wanted a JSON object")
+            continue
+        if isinstance(record, dict):
+            rows.append((where, record))
+        else:
+            problems.append(f"{where}: found {line.strip()[:40]}, wanted a JSON object")
     return rows
 
 
@@ -166,7 +168,7 @@ def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
 
 
 def class_table(splits: dict[str, list[Utterance]], names: Sequence[str]) -> list[str]:
-    """Return lines that say how many utterances of each emotion a split has, and what the majority would get."""
+    """Return lines that say how many utterances of each emotion a split has."""
     lines = []
     for split, utterances in splits.items():
         counts = [sum(one.emotion == index for one in utterances) for index in range(len(names))]

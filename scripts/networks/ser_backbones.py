@@ -1,13 +1,13 @@
 """The speech encoders below the heads of train_ser.py: audio → frames of every layer, real frames only.
 
 A backbone has
-    width, layers        of its frames; `layers` counts what the mix may choose from, the input of the first too
+    width, layers        of its frames; `layers` counts the input of the first too
     shortest             samples at 16 kHz that make a frame
     frames_of(samples)   frames of so many samples
     prepare(waves)       what `forward` takes, made where data are loaded, without the model
-    forward(inputs)      (layers, frames of all utterances, width): no padding, one utterance after the other
-Whisper hears windows of 30 s; longer utterances are several. What is shorter is filled with silence, as it was
-trained, unless `trim`: then the encoder sees only the frames that are there, which is faster and not what it
+    forward(inputs)      (layers, frames of all utterances, width): no padding, one utterance after another
+Whisper hears windows of 30 s; longer utterances are several. What is shorter is filled with silence, as it
+was trained, unless `trim`: then the encoder sees only the frames that are there, which is faster and not what it
 was trained on. wav2vec 2.0 with a group norm (the base models) lets padding into its statistics, mask or not,
 so its utterances go through one by one. SpecAugment and layer drop, which transformers draws from numpy's
 global state, are off: a resumed run would not be the same.
@@ -122,7 +122,7 @@ class Wav2Vec2(nn.Module):
         return samples
 
     def prepare(self, waves: list[np.ndarray]) -> Inputs:
-        """Return samples (utterances, longest), each with zero mean and unit variance where that is wanted."""
+        """Return samples (utterances, longest), each of zero mean and unit variance where wanted."""
         if self.normalise:
             waves = [(wave - wave.mean()) / np.sqrt(wave.var() + 1e-7) for wave in waves]
         values = torch.zeros(len(waves), max(map(len, waves)))

@@ -20,8 +20,8 @@ Words = list[list[int]]  # tokens of each word
 
 
 class Batch(NamedTuple):
-    """Utterances of a step; `per_text` and `per_word` are what sums over utterances with words, and over marked
-    words, are to be multiplied by, so that divided by the count of the step they are means.
+    """Utterances of a step; `per_text` and `per_word` are what sums over utterances with words, and over
+    marked words, are to be multiplied by, so that divided by the count of the step they are means.
     """
 
     inputs: Inputs
@@ -50,15 +50,15 @@ class Utterances:
         self, utterances: list[Utterance], encode: Callable[[str], list[int]], backbone: Any
     ) -> None:
         self.utterances, self.backbone = utterances, backbone
-        of_word = lru_cache(maxsize=None)(lambda word: encode(word))
+        of_word = lru_cache(maxsize=None)(encode)
         self.words = [[of_word(word) for word in one.words] for one in utterances]
         self.samples = np.array([round(one.duration_s * RATE_HZ) for one in utterances], np.int64)
         short = np.flatnonzero(self.samples < backbone.shortest)
         if len(short):
             one = utterances[short[0]]
+            least_s = backbone.shortest / RATE_HZ
             raise SerDataError(
-                f"{one.key}: {one.duration_s:.3f} s of sound, wanted at least {backbone.shortest / RATE_HZ:.3f} s "
-                "for a frame; leave it out"
+                f"{one.key}: {one.duration_s:.3f} s of sound, wanted at least {least_s:.3f} s; leave it out"
             )
         self.frames = np.array([backbone.frames_of(int(count)) for count in self.samples], np.int64)
         self.has_text = np.array([any(words) for words in self.words], bool)
@@ -89,7 +89,7 @@ class Utterances:
 
 
 class Loader:
-    """Steps of an epoch, a pure function of (seed, epoch, step); `threads` read what comes `ahead` steps later.
+    """Steps of an epoch, a pure function of (seed, epoch, step); `threads` read up to `ahead` steps before.
 
     Epochs are batched by length, so that little is padded.
     """

@@ -21,8 +21,8 @@ BEAM, TOP_K = 10, 20  # hypotheses that are kept, and pieces that may follow eac
 
 
 def evaluate(
-    model: Any, config: dict[str, Any], utterances: list[Utterance], tokenizer: Any, device: str, batch_size: int,
-    decode_method: str,
+    model: Any, config: dict[str, Any], utterances: list[Utterance], tokenizer: Any, device: str,
+    batch_size: int, decode_method: str,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Return the metrics of a model of train_ser.py, and what it said of each utterance, in their order."""
     data = Utterances(utterances, tokenizer.encode, model.backbone)
@@ -129,15 +129,11 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     """Return the metrics as text, with the alphas and the settings of CTC that they came by."""
     lines = []
     if "ua" in metrics:
-        interval_of = {
-            name: "–".join(f"{100 * value:.1f}" for value in metrics[f"{name}_interval"])
-            for name in ("ua", "wa")
-        }
+        major = metrics["majority"]
         lines.append(
-            f"UA {100 * metrics['ua']:.1f} % ({interval_of['ua']}), WA {100 * metrics['wa']:.1f} % ({interval_of['wa']}), "
-            f"macro-F1 {metrics['macro_f1']:.3f} of {metrics['utterances']} utterances; always "
-            f"{metrics['majority']['emotion']}: UA {100 * metrics['majority']['ua']:.1f} %, "
-            f"WA {100 * metrics['majority']['wa']:.1f} %"
+            f"{_percent(metrics, 'ua')}, {_percent(metrics, 'wa')}, macro-F1 {metrics['macro_f1']:.3f} "
+            f"of {metrics['utterances']} utterances; always {major['emotion']}: "
+            f"UA {100 * major['ua']:.1f} %, WA {100 * major['wa']:.1f} %"
         )
     if metrics.get("wer") is not None:
         lines.append(f"WER {100 * metrics['wer']:.1f} %, CER {100 * metrics['cer']:.1f} %, "
@@ -147,12 +143,16 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
         lines.append(f"prominence F1 {metrics['prosody_f1']:.3f}{auc} of {metrics['prosody_words']} words")
     for name, one in metrics.get("emotions", {}).items():
         if one["support"]:
-            lines.append(
-                f"  {name}: recall {one['recall']:.3f}, F1 {one['f1'] or 0.0:.3f}, {one['support']} utterances"
-            )
+            scores = f"recall {one['recall']:.3f}, F1 {one['f1'] or 0.0:.3f}"
+            lines.append(f"  {name}: {scores}, {one['support']} utterances")
     heads = [head for head in ("ser", "asr", "prosody") if config[f"use_alpha_{head}"]]
     lines.append("alphas: " + ", ".join(f"{head} {config[f'alpha_{head}']:g}" for head in heads))
     ctc = ("entropy_weight", "blank_penalty", "blank_threshold", "label_smoothing", "confidence_penalty")
     lines.append("CTC: " + ", ".join(f"{name} {config[f'ctc_{name}']:g}" for name in ctc))
     lines.append(f"backbone: {config['backbone']} {config['backbone_model']}, seed {config['seed']}")
     return "\n".join(lines) + "\n"
+
+
+def _percent(metrics: dict[str, Any], name: str) -> str:
+    low, high = metrics[f"{name}_interval"]
+    return f"{name.upper()} {100 * metrics[name]:.1f} % ({100 * low:.1f}–{100 * high:.1f})"

@@ -71,7 +71,7 @@ def figures(sums: dict[str, Any], config: dict[str, Any]) -> dict[str, float | N
 
 
 def emotion_scores(confusion: np.ndarray) -> dict[str, Any]:
-    """Return ua, wa, macro_f1, and recall, precision and f1 of each emotion (None where it does not occur)."""
+    """Return ua, wa, macro_f1, and recall, precision and f1 of each emotion (None where there is none)."""
     right, true, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     recall = [_share(*pair) for pair in zip(right, true)]
     f1 = [_share(2 * one, of_true + of_said) for one, of_true, of_said in zip(right, true, said)]

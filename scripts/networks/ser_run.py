@@ -1,4 +1,4 @@
-"""What train_ser.py and evaluate_ser.py build: a task of settings and data, a model of a checkpoint, a test."""
+"""What train_ser.py and evaluate_ser.py build: a task, the model of a checkpoint, a test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Callable
 import torch
 
 from media.audio import AudioError
-from media.ser_data import SerDataError, Utterance
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
+from media.ser_data import SerDataError, Utterance
 from media.token_settings import TokenizerError
 from networks import checkpoints
 from networks.device import choose
@@ -35,8 +35,8 @@ def precision(args: Any) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def build_task(config: dict[str, Any], data: dict[str, list[Utterance]], weights: str, tokenizer_path: str, group: Group,
-               device: torch.device, args: Any) -> SerTask:  # fmt: skip
+def build_task(config: dict[str, Any], data: dict[str, list[Utterance]], weights: str, tokenizer_path: str,
+               group: Group, device: torch.device, args: Any) -> SerTask:  # fmt: skip
     """Return the task of a run: the backbone's published weights, and new heads."""
     backbone = load_backbone(weights, config["whisper_trim"], config["gradient_checkpointing"])
     model = _model(config, backbone).to(device)

@@ -24,8 +24,9 @@ class SerTask:
 
     counted = "utterances"
 
-    def __init__(self, model: SerModel, train: Utterances, valid: Utterances, config: dict[str, Any], group: Group,
-                 device: torch.device, decode: Callable[[list[int]], str], threads: int, ahead: int) -> None:  # fmt: skip
+    def __init__(self, model: SerModel, train: Utterances, valid: Utterances, config: dict[str, Any],
+                 group: Group, device: torch.device, decode: Callable[[list[int]], str], threads: int,
+                 ahead: int) -> None:  # fmt: skip
         self.model, self.train, self.valid = model, train, valid
         self.config, self.group, self.device, self.decode = config, group, device, decode
         self.loader = Loader(train, config, group, threads, ahead)
@@ -120,7 +121,7 @@ class SerTask:
         return self.model.prosody(torch.cat(vectors)).squeeze(1), torch.cat(marks).to(self.device)
 
     def _spans(self, frames: Tensor, words: list[list[int]]) -> list[tuple[int, int]]:
-        """Return the frames of each word: where the ASR head hears its tokens, else all words equally long."""
+        """Return the frames of each word: where the ASR head hears it, else all words equally long."""
         if self.config["prosody_align"] == "ctc" and self.config["use_alpha_asr"] and all(words):
             labels = torch.tensor([[token for word in words for token in word]])
             training = self.model.training

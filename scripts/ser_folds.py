@@ -129,9 +129,10 @@ def split(args: argparse.Namespace) -> None:
             f"{without[0].get('id') or without[0].get('audio_filepath')}; wanted it in each, or another --by"
         )
     names = sorted({str(record[args.by]) for record in records})
-    if len(names) < max(3, args.folds):
+    least = max(3, args.folds)
+    if len(names) < least:
         raise CallError(
-            f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {max(3, args.folds)} "
+            f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {least} "
             f"for {args.folds} folds: to test, to validate and to train on; lower --folds, or another --by"
         )
     dealt = deal_groups(names, args.folds, args.seed)

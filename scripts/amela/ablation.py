@@ -49,11 +49,10 @@ def report(folder: Path, alphas: Sequence[float], log: Callable[[str], None]) ->
     with write_aside(folder / RESULTS) as file:
         json.dump(found, file, indent=1)
         file.write("\n")
-    for row in rows:
-        figures = ", ".join(
-            f"{name} {row[f'valid_{name}']:.4f}" for name in FIGURES if row[f"valid_{name}"] is not None
-        )
-        log(f"alpha_asr {row['alpha_asr']:g}: {figures}")
+    for one in rows:
+        known = [name for name in FIGURES if one[f"valid_{name}"] is not None]
+        said = ", ".join(f"{name} {one[f'valid_{name}']:.4f}" for name in known)
+        log(f"alpha_asr {one['alpha_asr']:g}: {said}")
     todo = f"; not finished: {', '.join(f'{alpha:g}' for alpha in missing)}" if missing else ""
     log(f"{folder / RESULTS}: best alpha_asr by UA on the validation set: {best:g}{todo}")
     return OK

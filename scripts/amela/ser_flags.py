@@ -72,7 +72,7 @@ def _add_losses(flags: Parser) -> None:
         help="times the entropy of frames, in nats: is taken off",
     )
     add("--ctc-blank-penalty", type=float, default=50.0,
-        help="times what the mean probability of the blank exceeds the threshold by; 1 teaches faster")  # fmt: skip
+        help="times what the mean p of the blank exceeds the threshold by; 1 teaches faster")  # fmt: skip
     add(
         "--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty"
     )

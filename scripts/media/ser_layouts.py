@@ -1,8 +1,8 @@
 """Public corpora of emotional speech, as they are unpacked: where the sounds lie, and what their names say.
 
 Each function yields records without duration: audio_filepath, id, speaker, emotion (a name), and text,
-session where they are known. Sources: the corpora's own descriptions. IEMOCAP: Busso et al. 2008; as most papers, the
-four classes of 5,531 utterances, excited counted as happy. RAVDESS: Livingstone & Russo 2018, speech without
+session where they are known. Sources: the corpora's own descriptions. IEMOCAP: Busso et al. 2008; as most
+papers, the four classes of 5,531 utterances, excited counted as happy. RAVDESS: Livingstone & Russo 2018, speech without
 song. CREMA-D: Cao et al. 2014, the emotion that was acted. EmoBox: Ma et al. 2024, its folds and names.
 """
 

@@ -7,8 +7,8 @@ A backbone has
     prepare(waves)       what `forward` takes, made where data are loaded, without the model
     forward(inputs)      (layers, frames of all utterances, width): no padding, one utterance after another
 Whisper hears windows of 30 s; longer utterances are several. What is shorter is filled with silence, as it
-was trained, unless `trim`: then the encoder sees only the frames that are there, which is faster and not what it
-was trained on. wav2vec 2.0 with a group norm (the base models) lets padding into its statistics, mask or not,
+was trained, unless `trim`: then the encoder sees only the frames that are there, which is faster and not
+what it was trained on. wav2vec 2.0 with a group norm (the base models) lets padding into its statistics, mask or not,
 so its utterances go through one by one. SpecAugment and layer drop, which transformers draws from numpy's
 global state, are off: a resumed run would not be the same.
 """

@@ -130,6 +130,8 @@ def split(args: argparse.Namespace) -> None:
         )
     names = sorted({str(record[args.by]) for record in records})
     least = max(3, args.folds)
+    if args.folds < 3:
+        raise CallError(f"--folds {args.folds}: wanted at least 3: to test, to validate and to train on")
     if len(names) < least:
         raise CallError(
             f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {least} "

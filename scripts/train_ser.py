@@ -6,7 +6,8 @@
 
 The loss is alpha_ser · L_SER + alpha_asr · L_ASR + alpha_prosody · L_prosody; a head is there only if its
 flag is. The run's folder, SAVE_DIR/<name>_s<seed>/, holds config.json, metrics.jsonl, best.pt, last.pt,
-curves.png, test_metrics.json and summary.txt; the best of the run that ended last is SAVE_DIR/best_model.pt.
+curves.png, test_metrics.json and summary.txt; SAVE_DIR/best_model.pt is the best of the run that ended
+last, of an ablation that of its best alpha.
 The same command goes on where a run stopped, in the middle of an epoch too.
 """
 
@@ -39,12 +40,23 @@ def parse_args() -> argparse.Namespace:
     args = flags.parse_args()
     args.wandb = args.wandb_project if args.use_wandb else args.wandb
     heads = [head for head in HEADS if getattr(args, f"use_alpha_{head}")]
+    if min(args.learning_rate, args.backbone_lr) < 0 or not args.learning_rate:
+        raise CallError(
+            f"--head_lr {args.learning_rate:g}, --backbone_lr {args.backbone_lr:g}: wanted --head_lr above 0 "
+            "and --backbone_lr at least 0"
+        )
     if not heads and not args.run_ablation_study:
         raise CallError(
             "no head, so no loss; wanted some of --use_alpha_ser, --use_alpha_asr, --use_alpha_prosody"
         )
     for head in HEADS:
         args.settings[f"use_alpha_{head}"] = head in (heads or HEADS)
+    args.settings["eval_epochs"] = True
+    args.settings["best_by"] = "ua" if args.settings["use_alpha_ser"] else "loss"
+    if args.settings["use_alpha_ser"]:
+        args.settings["accuracy_is"] = (
+            "share of utterances whose emotion is right (WA), of the validation set"
+        )
     return args
 
 
@@ -70,13 +82,13 @@ def folder_of(args: argparse.Namespace, settings: dict[str, Any], below: str = "
     return Path(args.save_dir) / below / f"{name}_s{settings['seed']}"
 
 
-def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop: Stop) -> int:
-    """Train one run to its end and test it, or until a signal; returns the exit status."""
+def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop: Stop) -> Any:
+    """Train one run to its end and test it, or until a signal; returns how it ended, as running.run."""
     from media import hub, ser_data
     from networks import running, ser_backbones, ser_run
 
     run = RunFolder(folder, slurm.here())
-    settings["precision"] = ser_run.precision(args)
+    settings = {**settings, "precision": ser_run.precision(args)}
 
     def prepare() -> tuple[dict[str, Any], Any]:
         data, emotions, tokenizer = read(args)
@@ -92,7 +104,7 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop
 
     def build(config: dict[str, Any], data: Any, group: Any, device: Any) -> Any:
         weights = hub.folder_of(args.model, args.revision)
-        return ser_run.build_task(config, data, weights, args.tokenizer_path, group, device, args)
+        return ser_run.build_task(config, data, weights, args.tokenizer_path, group, device, args, log)
 
     def gone(gained: bool) -> None:
         leave(stop, slurm.here(), gained, "step")
@@ -100,11 +112,12 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop
     bad = (ser_data.SerDataError, *ser_run.BAD_INPUT)
     outside = running.Outside(run, stop, write_aside, log, gone, CallError, bad)
     ended = running.run(outside, args, prepare, build)
-    if ended.result is None:
-        return STOPPED
-    if ended.first:
-        finish(args, folder)
-    return OK
+    if ended.result is not None and ended.first:
+        try:
+            finish(args, folder)
+        except bad as exc:
+            raise CallError(str(exc)) from exc
+    return ended
 
 
 def digest(path: str) -> str:
@@ -112,7 +125,7 @@ def digest(path: str) -> str:
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as exc:
-        raise CallError(f"{path}: {exc.strerror}; wanted JSON lines, one an utterance") from exc
+        raise CallError(f"{path}: {exc.strerror}; wanted a file") from exc
 
 
 def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], Any]:
@@ -141,9 +154,7 @@ def tokenizer_of(args: argparse.Namespace, train: list[Any]) -> Any:
 
     path = args.tokenizer_path
     if args.retrain_tokenizer:
-        SentencePieceTokenizer(args.vocab_size, path.removesuffix(".model"), log=log).train_tokenizer(
-            " ".join(one.words) for one in train
-        )
+        retrain(args, train)
     found = SentencePieceTokenizer(model_path=path, log=log)
     try:
         found.load_tokenizer()
@@ -159,8 +170,23 @@ def tokenizer_of(args: argparse.Namespace, train: list[Any]) -> Any:
     return found
 
 
+def retrain(args: argparse.Namespace, train: list[Any]) -> None:
+    """Train the tokenizer on the training set, and put it there by rename: other tasks may be reading it."""
+    from media.sentencepiece_tokenizer import SentencePieceTokenizer, train_model
+    from media.word_counts import WordCounts
+
+    counts = WordCounts()
+    counts.add(" ".join(one.words) for one in train)
+    model, tokenizer = train_model(counts.counts, args.vocab_size), SentencePieceTokenizer(log=log)
+    tokenizer.take_model(model, args.tokenizer_path)
+    vocab = Path(args.tokenizer_path).with_suffix(".vocab")
+    for path, content in ((args.tokenizer_path, model), (vocab, tokenizer.vocab().encode())):
+        with write_aside(path, "wb") as file:
+            file.write(content)
+
+
 def finish(args: argparse.Namespace, folder: Path) -> None:
-    """Test the best of a run, once; draw its curves; put its best weights where Prosody-SER has them."""
+    """Test the best of a run, once; draw its curves; in a run alone, publish its best weights."""
     from media import ser_data
     from networks import curves, ser_run
 
@@ -168,12 +194,19 @@ def finish(args: argparse.Namespace, folder: Path) -> None:
         curves.draw(str(folder), "alpha-weighted", write_aside)
         names = json.loads((folder / "config.json").read_text())["emotions"]
         (utterances,), _ = ser_data.read_splits([args.test_jsonl], args.audio_base_path, names)
-        ser_run.test(str(folder), utterances, args, write_aside, log)
+        ser_run.test(str(folder), utterances, args, write_aside)
+    log(f"{folder}: {(folder / 'summary.txt').read_text().splitlines()[0]}")
+    if not args.run_ablation_study:
+        publish(args, folder)
+
+
+def publish(args: argparse.Namespace, folder: Path) -> None:
+    """Put the best weights of a run, and its test, where Prosody-SER has them."""
     names = [name.format(backbone=args.backbone) for name in SEED_NAMES]
     for name in names:
         copy(folder / "best.pt", Path(args.save_dir) / name)
     copy(folder / "test_metrics.json", Path(args.save_dir) / f"{args.backbone}_final_results.json")
-    log(f"{folder}: {(folder / 'summary.txt').read_text().splitlines()[0]}; {args.save_dir}/{names[0]}")
+    log(f"{args.save_dir}/{names[0]}: the best of {folder}")
 
 
 def copy(source: Path, target: Path) -> None:
@@ -184,14 +217,20 @@ def copy(source: Path, target: Path) -> None:
 
 def study(args: argparse.Namespace, stop: Stop) -> int:
     """Train with each alpha of this task; returns the exit status."""
-    status = OK
+    every = {alpha: settings_of(args, alpha) for alpha in args.ablation_alphas}
+    folders = {alpha: folder_of(args, settings, "ablation") for alpha, settings in every.items()}
+    first = True
     for alpha in ablation.mine(args.ablation_alphas, slurm.here()):
-        settings = settings_of(args, alpha)
-        log(f"ablation: alpha_asr {alpha:g}, learning rate {settings['learning_rate']:g}")
-        status = train(args, settings, folder_of(args, settings, "ablation"), stop)
-        if status != OK:
-            return status
-    return ablation.report(Path(args.save_dir) / "ablation", args.ablation_alphas, log)
+        log(f"ablation: alpha_asr {alpha:g}, learning rate {every[alpha]['learning_rate']:g}")
+        ended = train(args, every[alpha], folders[alpha], stop)
+        if ended.result is None:
+            return STOPPED
+        first = ended.first
+    if first:
+        best = ablation.report(Path(args.save_dir) / "ablation", folders, log)
+        if best is not None:
+            publish(args, best)
+    return OK
 
 
 def main() -> int:
@@ -210,7 +249,8 @@ def main() -> int:
     if args.run_ablation_study:
         return study(args, stop)
     settings = settings_of(args)
-    return train(args, settings, folder_of(args, settings), stop)
+    ended = train(args, settings, folder_of(args, settings), stop)
+    return STOPPED if ended.result is None else OK
 
 
 if __name__ == "__main__":

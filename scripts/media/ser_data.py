@@ -53,7 +53,8 @@ def read_splits(
         [one for one in (_read(*row, base, names, problems) for row in of_file) if one] for of_file in rows
     ]
     if not problems:
-        found = [_with_durations(split, problems) for split in found]
+        wheres = [[where for where, _ in of_file] for of_file in rows]
+        found = [_with_durations(*pair, problems) for pair in zip(wheres, found)]
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise SerDataError("; ".join(problems[:SHOWN]) + more)
@@ -113,10 +114,11 @@ def _read(where: str, record: dict[str, Any], base: str, names: list[str],
         what = f"emotion {record.get('emotion')!r}, wanted one of {len(names)}: {', '.join(names)}"
     elif not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         what = f"words {words!r}, wanted a list of words"
-    elif marks is not None and (len(marks) != len(words) or not set(marks) <= {0, 1}):
+    elif marks is not None and not _are_marks(marks, len(words)):
         what = f"{len(words)} words and prosody_annotations {marks!r}, wanted 0 or 1 a word"
     else:
         record = {**record, "audio_filepath": os.path.join(base, path)}
+        what = _wrong_times(record)
         if not os.path.exists(record["audio_filepath"]):
             what = f"no file {record['audio_filepath']}; check --audio_base_path"
     if what:
@@ -134,22 +136,34 @@ def _read(where: str, record: dict[str, Any], base: str, names: list[str],
     )
 
 
-def _with_durations(split: list[Utterance], problems: list[str]) -> list[Utterance]:
-    """Return the utterances with the durations of those that are whole files, from their headers."""
+def _are_marks(marks: Any, words: int) -> bool:
+    return isinstance(marks, list) and len(marks) == words and all(mark in (0, 1) for mark in marks)
 
-    def measure(one: Utterance) -> Utterance:
-        return one if one.duration_s else one._replace(duration_s=probe(one.window["path"]).duration_s)
 
-    def try_to(one: Utterance) -> Utterance | AudioError:
+def _wrong_times(record: dict[str, Any]) -> str:
+    """Return what is wrong with offset and duration, nothing where they are numbers of seconds."""
+    for name in ("offset", "duration"):
+        value = record.get(name)
+        good = value is None or (isinstance(value, (int, float)) and 0 <= value < float("inf"))
+        if not good:
+            return f"{name} {value!r}, wanted seconds"
+    return ""
+
+
+def _with_durations(wheres: list[str], split: list[Utterance], problems: list[str]) -> list[Utterance]:
+    """Return the utterances with the durations of those that go to the end of their file, by its header."""
+
+    def measure(where: str, one: Utterance) -> Utterance | str:
         try:
-            return measure(one)
+            ends_s = 0.0 if one.duration_s else probe(one.window["path"]).duration_s
         except AudioError as error:
-            return error
+            return f"{where}: {error}"
+        return one if one.duration_s else one._replace(duration_s=ends_s - one.window.get("offset_s", 0.0))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(try_to, split))
-    problems += [str(one) for one in found if isinstance(one, AudioError)]
-    return [one for one in found if not isinstance(one, AudioError)]
+        found = list(pool.map(measure, wheres, split))
+    problems += [one for one in found if isinstance(one, str)]
+    return [one for one in found if not isinstance(one, str)]
 
 
 def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:

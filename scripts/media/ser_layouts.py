@@ -2,8 +2,9 @@
 
 Each function yields records without duration: audio_filepath, id, speaker, emotion (a name), and text,
 session where they are known. Sources: the corpora's own descriptions. IEMOCAP: Busso et al. 2008; as most
-papers, the four classes of 5,531 utterances, excited counted as happy. RAVDESS: Livingstone & Russo 2018, speech without
-song. CREMA-D: Cao et al. 2014, the emotion that was acted. EmoBox: Ma et al. 2024, its folds and names.
+papers, the four classes of 5,531 utterances, excited counted as happy. RAVDESS: Livingstone & Russo 2018,
+speech without song. CREMA-D: Cao et al. 2014, the emotion that was acted. EmoBox: Ma et al. 2024, its folds
+and names.
 """
 
 from __future__ import annotations

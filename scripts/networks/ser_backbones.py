@@ -8,9 +8,9 @@ A backbone has
     forward(inputs)      (layers, frames of all utterances, width): no padding, one utterance after another
 Whisper hears windows of 30 s; longer utterances are several. What is shorter is filled with silence, as it
 was trained, unless `trim`: then the encoder sees only the frames that are there, which is faster and not
-what it was trained on. wav2vec 2.0 with a group norm (the base models) lets padding into its statistics, mask or not,
-so its utterances go through one by one. SpecAugment and layer drop, which transformers draws from numpy's
-global state, are off: a resumed run would not be the same.
+what it was trained on. wav2vec 2.0 with a group norm (the base models) lets padding into its statistics,
+mask or not, so its utterances go through one by one. SpecAugment and layer drop, which transformers draws
+from numpy's global state, are off: a resumed run would not be the same.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ class Wav2Vec2Bert(nn.Module):
 
 
 def _layers(model: Any, values: Tensor, mask: Tensor | None, frames: list[int]) -> Tensor:
-    found = model(values, attention_mask=mask, output_hidden_states=True).hidden_states
+    said = model(values, attention_mask=mask, output_hidden_states=True)
+    last = said.hidden_states[-1] if getattr(model.config, "add_adapter", False) else said.last_hidden_state
+    found = [*said.hidden_states[:-1], last]  # the last one normalised, where the encoder has a norm at its end
     real = _real(frames, found[0])
     return torch.stack([hidden[real] for hidden in found])
 

@@ -35,8 +35,16 @@ def precision(args: Any) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def build_task(config: dict[str, Any], data: dict[str, list[Utterance]], weights: str, tokenizer_path: str,
-               group: Group, device: torch.device, args: Any) -> SerTask:  # fmt: skip
+def build_task(
+    config: dict[str, Any],
+    data: dict[str, list[Utterance]],
+    weights: str,
+    tokenizer_path: str,
+    group: Group,
+    device: torch.device,
+    args: Any,
+    log: Callable[[str], None],
+) -> SerTask:
     """Return the task of a run: the backbone's published weights, and new heads."""
     backbone = load_backbone(weights, config["whisper_trim"], config["gradient_checkpointing"])
     model = _model(config, backbone).to(device)
@@ -47,8 +55,30 @@ def build_task(config: dict[str, Any], data: dict[str, list[Utterance]], weights
         raise SerDataError("the training set has no prosody_annotations, wanted by --use_alpha_prosody")
     if config["use_alpha_asr"] and not train.has_text.any():
         raise SerDataError("the training set has no words, wanted by --use_alpha_asr")
+    if config["use_alpha_asr"] and group.rank == 0:
+        for line in doubts(train):
+            log(line)
     ahead = args.num_workers * args.prefetch_factor
     return SerTask(model, train, valid, config, group, device, tokenizer.decode, args.num_workers, ahead)
+
+
+def doubts(train: Utterances) -> list[str]:
+    """Return warnings about the transcripts of a training set."""
+    labels = [[token for word in words for token in word] for words in train.words]
+    wanted = [len(ids) + sum(one == other for one, other in zip(ids, ids[1:])) for ids in labels]
+    texts, tokens = int(train.has_text.sum()), sum(map(len, labels))
+    long = sum(need > have for need, have in zip(wanted, train.frames))
+    unknown = sum(ids.count(SentencePieceTokenizer.unk_id) for ids in labels)
+    said = []
+    if texts < len(labels):
+        said.append(f"note: {len(labels) - texts} of {len(labels)} utterances have no words: CTC omits them")
+    if long:
+        share = f"{long} of {texts} transcripts ({long / texts:.1%})"
+        said.append(f"warning: {share} have more pieces than frames: CTC learns nothing of them")
+    if unknown:
+        share = f"{unknown} of {tokens} pieces ({unknown / tokens:.1%})"
+        said.append(f"warning: {share} are unknown to the tokenizer; --retrain_tokenizer makes another one")
+    return said
 
 
 def _model(config: dict[str, Any], backbone: Any) -> SerModel:
@@ -90,15 +120,13 @@ def amp(wanted: bool, device: str) -> Any:
     return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
 
 
-def test(folder: str, utterances: list[Utterance], args: Any, write_aside: Callable[..., Any],
-         log: Callable[[str], None]) -> None:  # fmt: skip
+def test(folder: str, utterances: list[Utterance], args: Any, write_aside: Callable[..., Any]) -> None:
     """Evaluate the best of a run, and write test_metrics.json and summary.txt into its folder."""
     device = choose(args.device)
     model, config = load(os.path.join(folder, checkpoints.BEST), device)
     tokenizer = tokenizer_of(args.tokenizer_path, config)
     metrics, _ = evaluate(model, config, utterances, tokenizer, device, args.batch_size, "beam")
     write(folder, metrics, config, write_aside)
-    log(summary(metrics, config).splitlines()[0])
 
 
 def write(

@@ -17,6 +17,10 @@ from networks.ser_batches import Batch, Loader, Step, Utterances
 from networks.ser_figures import Heard, figures, zeros
 
 BLANK = 4  # of SentencePieceTokenizer
+OF_CTC = (
+    "ctc", "entropy", "hinge", "smoothing", "confidence", "blank_share", "argmax_blank_share", "empty_share",
+    "infeasible",
+)  # fmt: skip
 
 
 class SerTask:
@@ -94,7 +98,7 @@ class SerTask:
         labels = [[token for word in words for token in word] for words in batch.words]
         kept = [row for row, ids in enumerate(labels) if ids]
         if not kept:
-            return {"loss": frames.sum() * 0.0}
+            return {name: frames.sum() * 0.0 for name in ("loss", *OF_CTC)}
         parts = frames.split(batch.frames)
         found = ctc.ctc_losses(
             torch.cat([parts[row] for row in kept]),
@@ -121,8 +125,11 @@ class SerTask:
         return self.model.prosody(torch.cat(vectors)).squeeze(1), torch.cat(marks).to(self.device)
 
     def _spans(self, frames: Tensor, words: list[list[int]]) -> list[tuple[int, int]]:
-        """Return the frames of each word: where the ASR head hears it, else all words equally long."""
-        if self.config["prosody_align"] == "ctc" and self.config["use_alpha_asr"] and all(words):
+        """Return the frames of each word: where the ASR head hears it, else (no such head, or it learns
+        nothing, at alpha 0) all words equally long.
+        """
+        learns = self.config["use_alpha_asr"] and self.config["alpha_asr"]
+        if self.config["prosody_align"] == "ctc" and learns and all(words):
             labels = torch.tensor([[token for word in words for token in word]])
             training = self.model.training
             with torch.no_grad():
@@ -138,17 +145,22 @@ class SerTask:
         """Return sums over this process's part of the validation set, of which `figures` makes figures."""
         whole = np.arange(len(self.valid.utterances))
         found = zeros(len(self.config["emotions"]))
+        for name in self._parts():  # a process without a batch has them too
+            found[f"part_{name}"] = np.zeros(2)
         loader = Loader(self.valid, self.config, self.group, 1, 0)
         for indices in loader.in_order():
-            waves = [self.valid.wave(int(index)) for index in indices]
+            waves = list(self.loader.pool.map(self.valid.wave, indices))
             sums, heard = self.hear(self.valid.batch(indices, waves, whole))
             found["loss"] += np.array([float(sums.pop("loss")), len(indices)])
             heard.add_to(found, self.decode, [self.valid.utterances[int(index)].words for index in indices])
             for name, value in sums.items():
-                found[f"part_{name}"] = found.get(f"part_{name}", 0.0) + np.array(
-                    [float(value), len(indices)]
-                )
+                found[f"part_{name}"] += np.array([float(value), len(indices)])
         return {name: torch.from_numpy(np.asarray(value)).to(self.device) for name, value in found.items()}
+
+    def _parts(self) -> list[str]:
+        """Return the names of the sums of a batch but the loss."""
+        names = {"ser": ("ser",), "asr": OF_CTC, "prosody": ("prosody",)}
+        return [name for head, of in names.items() if self.config[f"use_alpha_{head}"] for name in of]
 
     def figures(self, sums: dict[str, list[float]]) -> dict[str, float | None]:
         """Return UA, WA, macro-F1, WER, CER, F1 of prominence, and the parts of the loss."""

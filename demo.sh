@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A folder of audio → speech → text → units → speech again → language models → words, features, sentiment, phonemes, codes,
-# similar ones → report, through the batch files in slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
+# similar ones → a multimodal model → report, through the batch files in slurm/: demo.sh [FOLDER]. Without FOLDER a small corpus is spoken first. A cluster that answers is used, else local_sbatch.py runs the same
 # files here. Ctrl-C, and the same command again goes on. `make demo [AUDIO=FOLDER]` builds the environment first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -42,6 +42,19 @@ check_job() {  # end the demo with the log of a task that failed; scontrol knows
         cat logs/*_"${job}"*.err >&2
         fail "job $job failed; logs: logs/*_${job}*"
     fi
+}
+
+train_multimodal() { # a tokenizer, Parquet, a Flight server, and a small fusion model that trains on what it serves
+    local here=(--local) small="--gres=none --cpus-per-task=1 --mem=4G --time=00:30:00" status=0
+    if $cluster; then here=(--wait); fi
+    say "submit.py multimodal $manifest"
+    "$python" scripts/submit.py multimodal "$manifest" "${here[@]}" --shards 1 --skip vad transcribe features emotion \
+        --tokenizer-args "--vocab-size 500" --tokenizer-sbatch "$small" \
+        --build-parquet-args "--split-by hash --ratios 0.7 0.3 0" --build-parquet-sbatch "$small" \
+        --multimodal-args "--hidden-dim 32 --latent-dim 16 --num-heads 2 --num-layers 1 --transformer-layers 1 \
+            --learning-rate 0.003 --batch-size 8 --num-epochs 6" --multimodal-sbatch "$small" \
+        --flight-sbatch "$small" || status=$?
+    [ $status = 0 ] || exit $status
 }
 
 stop() {
@@ -133,6 +146,7 @@ launch 1 --array=0-$((few_tasks - 1)) slurm/features.slurm "$manifest"
 launch 1 --array=0-0 slurm/codec.slurm "$manifest" --codec mulaw
 launch 8 slurm/merge.slurm --manifest "$manifest"
 [ "$records" -lt 2 ] || launch 1 slurm/similar.slurm "$manifest" --within corpus --top-k 5
+[ "$records" -lt 4 ] || train_multimodal
 launch 1 slurm/export.slurm "$manifest" --format textgrid nymph-parquet
 launch 1 slurm/report.slurm "$manifest"
 

@@ -28,14 +28,14 @@ LM = {"n_embd": 96, "n_layer": 4, "n_head": 4, "n_positions": 64}
 LM_FLAGS = (
     "--audio-from mel --split-by speaker --train-ratio 0.857 --cross-every 1 --stride 8 --max-length 32 "
     "--batch-size 16 --grad-accum-steps 1 --learning-rate 0.002 --audio-learning-rate 0.002 "
-    "--weight-decay 0.05 --num-epochs 4 --checkpoint-epochs 0 --no-gradient-checkpointing --device cpu"
+    "--weight-decay 0.05 --num-epochs 6 --checkpoint-epochs 0 --no-gradient-checkpointing --device cpu"
 )
 FUSION_FLAGS = (
     "--num-heads 4 --num-layers 2 --transformer-layers 1 --learning-rate 0.002 --batch-size 16 "
     "--early-stopping 0 --eval-steps 54 --device cpu"
 )
 SIZES = {"latent": "--hidden-dim 64 --latent-dim 56", "concat": "--hidden-dim 64", "cross": "--hidden-dim 60"}
-STEPS = 324  # of the latent fusion: three epochs
+STEPS = 216  # of the latent fusion: two epochs
 SHORT, LONG = 10, 50  # steps of two runs whose difference tells the time of a step
 MASKED = ("mel", "contour", "prosody", "emotion")
 

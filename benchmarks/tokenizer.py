@@ -11,29 +11,47 @@ that ours has too.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import random
-import string
 import sys
 import tempfile
 from pathlib import Path
 
 from common import SCRIPTS, Run, print_machine, print_table, run_command
 
-DIFFERENT = 3_000_000
-WORDS_A_TEXT = 13
+GENERATE = """
+import json, sys
+import numpy as np
+chance = np.random.default_rng(0)
+different = 3_000_000
+often = np.array([8, 2, 3, 4, 13, 2, 2, 6, 7, 1, 1, 4, 2, 7, 8, 2, 1, 6, 6, 9, 3, 1, 2, 1, 2, 1])  # a to z
+lengths = np.clip(2 + chance.poisson(6, different), 2, 20)
+lengths[:2000].sort()  # frequent words are short
+letters = (97 + chance.choice(26, lengths.sum(), p=often / often.sum())).astype(np.uint8).tobytes().decode()
+ends = np.cumsum(lengths).tolist()
+words = [letters[end - length : end] for end, length in zip(ends, lengths.tolist())]
+law = np.cumsum(np.arange(1, different + 1) ** -1.05)
+written = 0
+with open(sys.argv[1], "w") as file:
+    while written < 1e6 * int(sys.argv[2]):
+        drawn = np.searchsorted(law, law[-1] * chance.random(130_000)).tolist()
+        for start in range(0, len(drawn), 13):
+            text = " ".join([words[one] for one in drawn[start : start + 13]])
+            written += len(text)
+            file.write(json.dumps({"id": str(written), "text": text}) + "\\n")
+"""
 NAIVE_BPE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from tokenizers import Tokenizer, Regex, decoders, models, pre_tokenizers, trainers
 from media.bpe import WORDS
+from media.token_settings import DEFAULTS, special_tokens
 texts = [json.loads(line)["text"] for line in open(sys.argv[2])]
 tokenizer = Tokenizer(models.BPE())
 tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "isolated"),
     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=int(sys.argv[4]), min_frequency=2,
-    show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    show_progress=False, special_tokens=special_tokens(DEFAULTS),
+    initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
 print(json.dumps(tokenizer.get_vocab()))
 """
 NAIVE_SENTENCEPIECE = """
@@ -46,54 +64,6 @@ sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_wr
 found = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 print(json.dumps([found.id_to_piece(number) for number in range(found.get_piece_size())]))
 """
-
-
-def write_manifest(path: Path, megabytes: int) -> None:
-    """Write records of invented text, `megabytes` of it."""
-    chance = random.Random(0)
-    often = (
-        8,
-        2,
-        3,
-        4,
-        13,
-        2,
-        2,
-        6,
-        7,
-        1,
-        1,
-        4,
-        2,
-        7,
-        8,
-        2,
-        1,
-        6,
-        6,
-        9,
-        3,
-        1,
-        2,
-        1,
-        2,
-        1,
-    )  # a to z, per cent
-    letters = "".join(letter * times for letter, times in zip(string.ascii_lowercase, often))
-    words = [
-        "".join(chance.choices(letters, k=min(20, 2 + int(chance.expovariate(0.2)))))
-        for _ in range(DIFFERENT)
-    ]
-    words[:2000] = sorted(words[:2000], key=len)  # frequent words are short
-    weights = list(itertools.accumulate((place + 1) ** -1.05 for place in range(DIFFERENT)))
-    written = 0
-    with open(path, "w") as file:
-        while written < megabytes * 1e6:
-            drawn = chance.choices(words, cum_weights=weights, k=100 * WORDS_A_TEXT)
-            for start in range(0, len(drawn), WORDS_A_TEXT):
-                text = " ".join(drawn[start : start + WORDS_A_TEXT])
-                written += len(text)
-                file.write(json.dumps({"id": f"{written}", "text": text}) + "\n")
 
 
 def tokens_of(folder: Path) -> set[str]:
@@ -122,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = folder / "corpus.json"
-        write_manifest(manifest, args.mb)
+        run_command([sys.executable, "-c", GENERATE, manifest, args.mb])
         for model, naive in (("bpe", NAIVE_BPE), ("sentencepiece", NAIVE_SENTENCEPIECE)):
             command = [sys.executable, SCRIPTS / "train_tokenizer.py", manifest, folder / model]
             ours = run_command([*command, "--model", model, "--vocab-size", args.vocab_size])

@@ -36,7 +36,8 @@ def tunnel(host: str, port: int) -> str:
     login = os.environ.get("SLURM_SUBMIT_HOST") or "LOGIN"
     if host not in LOOPBACK:  # anybody may connect to the node, so the login node can
         return f"ssh -L {port}:{node}:{port} {login}"
-    jump = f"-J {login} " if slurm.here().job else ""  # the node answers only itself: ssh goes to it
+    is_remote = slurm.here().job and login != node  # the node answers only itself: ssh goes to it
+    jump = f"-J {login} " if is_remote else ""
     return f"ssh -L {port}:127.0.0.1:{port} {jump}{node}"
 
 

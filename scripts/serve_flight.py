@@ -96,9 +96,10 @@ def main() -> int:
             f"--host {args.host}: whoever reaches this machine could read the data; wanted a token: type "
             f"--token-file FILE (made where there is none), or set {TOKEN}"
         )
+    tls = read_tls(args)
     sockets = tempfile.mkdtemp(prefix="amela-flight-")
     settings = Settings(args.data_dir, args.host, args.port, sockets, args.address_file, args.cache,
-                        args.cache_gb, token, read_tls(args))  # fmt: skip
+                        args.cache_gb, token, tls)  # fmt: skip
     first, helpers = None, []
     try:
         first = Process(settings, 0, log)

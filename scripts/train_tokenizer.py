@@ -163,7 +163,8 @@ def reported(corpus: Corpus, tokenizer: Any, names: list[str], shown: Callable[[
 
 def as_json(content: dict[str, Any]) -> bytes:
     """Return a config's file."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
 
 
 def warn_of_another(path: Path, config: bytes) -> None:

@@ -116,6 +116,16 @@ class Page:
         self.run("arguments[0].scrollIntoView({block: 'center'})", node)
         node.click()
 
+    def drag(self, selector: str, start: int, end: int) -> None:
+        """Drag the mouse to the right over an element, from one pixel of its width to another."""
+        from selenium.webdriver import ActionChains
+
+        node = self.driver.find_element("css selector", selector)
+        middle = node.size["width"] // 2
+        moves = ActionChains(self.driver).move_to_element_with_offset(node, start - middle, 0)
+        moves.click_and_hold().move_by_offset((end - start) // 2, 5).move_by_offset((end - start) // 2, 0)
+        moves.release().perform()
+
     def press(self, *keys: str) -> None:
         from selenium.webdriver import ActionChains
 

@@ -204,7 +204,7 @@ def test_killed_anywhere_and_dealt_anew_the_bytes_are_the_same(
             harmed += sum(status != 0 for status in statuses.values())
         build(*argv)
         assert files_of(out) == files_of(built)
-    assert harmed >= 4
+    assert harmed >= 2
 
 
 def test_a_part_that_was_cut_or_lost_is_built_again(corpus: tuple, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from amela import grid
+from amela import grid, slurm
+from amela.run_folder import RunFolder
 from amela.summary import summaries
 from arrays import Task, make_manifest, stage_of, wait_until
 from browser import ROOT, SCREENS, Page, run
@@ -60,12 +61,13 @@ class Hub:
     def end(self, number: int = signal.SIGKILL) -> int:
         self.process.send_signal(number)
         status = self.process.wait(10)
+        self.rest = self.process.stdout.read()
         self.process.stdout.close()
         return status
 
 
 @pytest.fixture
-def hubs(tmp_path: Path) -> Iterator[Any]:
+def hubs(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Yield what starts a dashboard in the test's folder."""
     started: list[Hub] = []
 
@@ -76,6 +78,8 @@ def hubs(tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "metadata").mkdir()
     yield start
+    if "page" in request.fixturenames:  # it would go on asking for the dashboard while the next test begins
+        request.getfixturevalue("page").driver.get("about:blank")
     for hub in started:
         if hub.process.poll() is None:
             hub.end()
@@ -151,6 +155,34 @@ def test_the_curves_are_what_the_files_say_and_grow_with_them(page: Page, hubs: 
     assert page.complaints() == []
 
 
+def test_a_run_is_running_stale_stopped_or_done(page: Page, hubs: Any, tmp_path: Path) -> None:
+    """And damage costs nobody else."""
+    runs = [RunFolder(make_run(tmp_path, f"lstm_{name}", range(1, 4)), slurm.here()) for name in "abcde"]
+    for taken in runs[:3]:
+        taken.take()
+    (killed,) = (runs[1].path / "beats").iterdir()
+    killed.write_text(json.dumps({**json.loads(killed.read_text()), "process_start": "1"}))
+    runs[2].release()
+    runs[3].finish({"ended": "1 epochs"})
+    (runs[4].path / "config.json").write_text("[")
+    odd = make_run(tmp_path, "lstm_odd", range(1, 4))
+    (odd / "beats").mkdir()
+    (odd / "beats/x.json").write_text("{}")
+    hub = hubs()
+    page.open(hub.url)
+    page.wait(
+        "document.querySelectorAll('.runs li').length === 5 && document.querySelector('#waiting').hidden"
+    )
+    names = [name.removeprefix("lstm_") for name in page.texts(".runs strong")]
+    assert list(zip(names, page.texts(".runs .state"))) == [
+        ("a", "running"), ("b", "stale"), ("c", "stopped"), ("d", "done"), ("e", "stopped")
+    ]  # fmt: skip
+    runs[0].release()
+    page.wait("document.querySelectorAll('.runs .running').length === 0")
+    hub.end(signal.SIGTERM)
+    assert "lstm_odd/corpus_s1 is not shown for now: KeyError" in hub.rest
+
+
 def test_axes_and_scale(page: Page, hubs: Any, tmp_path: Path) -> None:
     make_run(tmp_path, "lstm_a", range(1, 41))
     page.open(hubs().url)
@@ -180,6 +212,9 @@ def test_a_part_of_a_long_run_is_shown_in_detail(page: Page, hubs: Any, tmp_path
     page.wait(
         f"Chart.getChart('chart-loss').data.datasets[0].data[0].step === 1 && {last_step('lstm_a')} === 9000"
     )
+    page.drag("#chart-loss", 200, 400)
+    page.wait("view.to - view.from > 1000 && view.to - view.from < 4000")
+    page.wait("Chart.getChart('chart-loss').data.datasets[0].data[1].step > view.from")
 
 
 def test_a_page_outlives_the_dashboard(page: Page, hubs: Any, tmp_path: Path) -> None:

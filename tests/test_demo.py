@@ -98,6 +98,9 @@ def check_results(clone: Path, said: str) -> list[dict[str, object]]:
     assert [run["state"] for run in runs] == ["done"] * 4
     (samples,) = (clone / "metadata").glob("*_generated.json")
     assert all("text" in json.loads(line) for line in samples.read_text().splitlines())
+    (run,) = (clone / "checkpoints").glob("multimodal_*/demo_few words_parquet_s42")
+    assert json.loads((run / "done.json").read_text())["ended"] == "6 epochs"
+    assert "valid_r2_masked_mel" in (run / "metrics.jsonl").read_text()
     page = report.read_text()
     assert page.count('"hop_s":0.01') >= RECORDINGS + SAMPLES
     assert all(name in page for name in ("LSTM language models", "Griffin-Lim", '"sts":"'))

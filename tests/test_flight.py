@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import chain
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from shutil import rmtree
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,13 +221,15 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_row_and_gives_none_twic
     toy_dataset(folder, {"train": 1500}, part_rows=500)
     ticket = {"split": "train", "seed": 1, "batch_size": 3, "rank": 1, "world": 2}
     wanted = keys(from_folder(folder).batches(ticket))
-    servers, said, found = [start(folder)], [], []
+    servers, said, found, sockets = [start(folder)], [], [], []
     reader = FlightReader(str(folder / "flight.json"), wait_s=60, prefetch=1, log=said.append)
     try:
         for index, batch in enumerate(reader.batches(ticket)):
             found.append(batch["key"].to_pylist())
             assert found[index] == wanted[index]
             if index in (2, 350):
+                told = json.loads((folder / "flight.json").read_text())
+                sockets.append(Path(told["unix"][0].removeprefix("grpc+unix://")).parent)
                 servers[-1].kill()
                 servers[-1].wait()
                 servers.append(start(folder))  # at another port
@@ -234,7 +237,10 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_row_and_gives_none_twic
         assert len([line for line in said if "lost before batch" in line]) >= 2, said
     finally:
         for server in servers:
-            server.kill()
+            server.terminate()
+            server.wait()
+        for path in sockets:  # of those that were killed
+            rmtree(path, ignore_errors=True)
 
 
 def test_the_dataset_keeps_its_place(folder):

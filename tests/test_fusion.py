@@ -157,6 +157,20 @@ def test_padding_changes_nothing(fusion: str) -> None:
         assert torch.allclose(alone.embedding()[0], together.embedding()[row], atol=1e-5)
 
 
+def test_a_row_that_lacks_all_that_is_read_costs_nothing() -> None:
+    """Text alone, for a model of mfcc and speakers."""
+    names = ["mfcc", "speaker"]
+    found = examples([ROWS[0], ROWS[3]], modalities=names)
+    given = collate(found, masks(found, 0.3, names=names), 4, 3)
+    made = model(modalities=names, reconstruct=["mfcc"])
+    both = fusion_loss.losses(states(made, given), given)["loss"]
+    (one,) = found[:1]
+    alone = collate([one], masks([one], 0.3, names=names), 4, 3)
+    assert float(both) == pytest.approx(
+        float(fusion_loss.losses(states(made, alone), alone)["loss"]), rel=1e-4
+    )
+
+
 @pytest.mark.parametrize("rows", [[3, 3], [3], [0, 3]])
 def test_text_alone_and_audio_alone_are_utterances_too(rows: list[int]) -> None:
     silent = [

@@ -164,7 +164,7 @@ def stage_of_demo(command: str) -> str:
     if name == "dashboard":
         return f"{command} --help"  # it would go on for ever
     if name == "submit":
-        long = re.search(" (babble|annotate) ", command)
+        long = re.search(" (babble|annotate|multimodal) ", command)
         return command + (
             " --dry-run" if long else " --local --name workflow --asr-args '--backend pocketsphinx'"
         )
@@ -208,7 +208,7 @@ def help_of(repo, script: str, words: list[str]) -> str:
         path = str(repo / "scripts" / found[1])
     told = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True, check=True).stdout
     is_command = words and not words[0].startswith("-")
-    if is_command and re.search(rf"^ +{re.escape(words[0])} ", told, re.MULTILINE):
+    if is_command and re.search(rf"^ +{re.escape(words[0])}( |$)", told, re.MULTILINE):
         command = [sys.executable, path, words[0], "--help"]
         told += subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return told

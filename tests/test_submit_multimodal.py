@@ -119,6 +119,8 @@ def test_here_from_texts_to_a_trained_model_then_only_what_is_missing(texts: Pat
     assert serving() == []
     assert not Path("output/texts_parquet/flight.json").exists()
     assert submit(*words).startswith("nothing is missing")
+    Path("metadata/texts.json").touch()  # as by a merge that found nothing new
+    assert steps_of(submit(*words)) == ["tokenizer", "build_parquet", "flight", "dashboard", "multimodal"]
     again = submit(texts, "--local", f"--multimodal-args={TRAINING} --num-epochs 2 --seed 43")
     assert steps_of(again) == ["flight", "dashboard", "multimodal"]
     assert len(list(Path("checkpoints").glob("multimodal_*/texts_parquet_s43/done.json"))) == 1

@@ -33,6 +33,7 @@ TRAINED = (
         f"{SEGMENTS} {{parquet}} --tokenizer {{tokenizer}} {{split_by}}",
         after_ok=("tokenizer",),
         makes="{parquet}/dataset.json",
+        anew="--fresh",
         spread=True,
         manifest=SEGMENTS,
     ),
@@ -126,7 +127,7 @@ def fill_places(steps: Sequence[Step], values: dict[str, str], of_emotion: Seque
     lexicon = "lexicon" in of_emotion or (here and not of_emotion)
     values.update(annotate_places(steps, values["stem"], values["manifest"], lexicon))
     made = os.path.join("output", values["segments_name"])
-    one_file = os.path.isfile(values["folder"])  # its parts may stand in several splits: there is no other way
+    one_file = os.path.isfile(values["folder"])  # its parts may stand in several splits: no other way
     values.update(
         tokenizer=f"{made}_tokenizer", parquet=f"{made}_parquet", split_by="--split-by=id" if one_file else ""
     )

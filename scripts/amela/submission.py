@@ -175,8 +175,8 @@ def _wait_until_gone(jobs: list[str]) -> None:
 def _wait(todo: list[Call], ids: dict[str, str]) -> int:
     """Return 0 once nothing is in the queue any more and all is complete, else 1.
 
-    Whether the tasks of an array were good enough is for the merge to say, so only single jobs count. What runs
-    beside a step is ended when all others have.
+    Whether the tasks of an array were good enough is for the merge to say, so only single jobs count. What
+    runs beside a step is ended when all others have.
     """
     beside = [ids[call.name] for call in todo if call.step.beside]
     _wait_until_gone([job for job in ids.values() if job not in beside])

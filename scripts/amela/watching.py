@@ -34,7 +34,9 @@ def find_runs(folders: Iterable[str]) -> dict[str, dict[str, Any]]:
         depth = top.rstrip(os.sep).count(os.sep)
         for folder, below, files in os.walk(top, followlinks=True):
             if CONFIG in files and (METRICS in files or DONE in files or "beats" in below):
-                found[folder] = _facts(Path(folder))
+                facts = _or_none(folder, "is not shown", _facts, Path(folder))
+                if facts is not None:
+                    found[folder] = facts
                 below.clear()
             too_deep = folder.count(os.sep) - depth >= DEPTH
             below[:] = [] if too_deep else sorted(name for name in below if not name.startswith("."))
@@ -74,17 +76,23 @@ def find_stages(folders: Iterable[str]) -> list[dict[str, Any]]:
     for top in folders:
         paths = [Path(top)] if os.path.isfile(top) else sorted(Path(top).glob("*.json"))
         manifests.update((os.path.realpath(path), None) for path in paths)
-    return [_told(manifest, stage) for manifest in manifests for stage in _summaries(manifest)]
+    told = []
+    for manifest in manifests:
+        stages = _or_none(manifest, "has stages that are not shown", summaries, manifest)
+        told += [_told(manifest, stage) for stage in stages or ()]
+    return told
 
 
-def _summaries(manifest: str) -> list[StageSummary]:
+def _or_none(path: str, what: str, look: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `look` finds; None and a warning, once, where it meets damage or a change of just now."""
     try:
-        return summaries(manifest)
-    except (OSError, ValueError, LookupError, TypeError, CallError) as exc:  # a merge at work, or damage
-        if str(exc) not in _troubles:
-            _troubles.add(str(exc))
-            log(f"warning: {manifest}: its stages are not shown for now: {exc}")
-        return []
+        return look(*arguments)
+    except (OSError, ValueError, LookupError, TypeError, CallError) as exc:
+        trouble = f"warning: {path} {what} for now: {type(exc).__name__}: {exc}"
+        if trouble not in _troubles:
+            _troubles.add(trouble)
+            log(trouble)
+        return None
 
 
 def _told(manifest: str, stage: StageSummary) -> dict[str, Any]:
@@ -116,6 +124,10 @@ def find_grids(
 
     `known(run)` returns best_loss, best_step and step of a run that is watched, None for another one.
     """
+
+    def losses(run: Path) -> dict[str, Any]:
+        return known(run) or losses_of(run)
+
     told = []
     for top in folders:
         names = {
@@ -123,11 +135,10 @@ def find_grids(
             for path in Path(top).glob(f"grid_*_{'[0-9a-f]' * MARK}.jsonl")
         }
         for dataset in sorted(names):
-            try:
-                rows = ranked_runs(top, dataset, lambda run: known(run) or losses_of(run))
-            except (OSError, ValueError, LookupError, TypeError):  # being written
-                continue
-            for row in rows:
+            grids = f"{top}: the grid of {dataset}"
+            rows = _or_none(grids, "is not shown", ranked_runs, top, dataset, losses)
+            for row in rows or ():
                 row["training"] = row["validation"] = None
-            told.append({"dataset": dataset, "settings": varied(rows), "rows": rows})
+            if rows:
+                told.append({"dataset": dataset, "settings": varied(rows), "rows": rows})
     return told

@@ -30,6 +30,7 @@ class Step(NamedTuple):
     stage: str = ""  # of a map stage, run as an array: its state says what is left
     merges: str = ""  # stage whose results this step brings into the manifest
     makes: str = ""  # file or folder; up to date where it is newer than the manifest
+    anew: str = ""  # argument by which it replaces what it made of an older manifest
     defaults: str = ""  # arguments unless --NAME-args gives others
     local: str = ""  # and these where it runs without SLURM
     on_request: bool = False  # only where --NAME-args is given, or where `local` is
@@ -60,9 +61,10 @@ class Step(NamedTuple):
         """Return the arguments of its script; `here`: without SLURM."""
         usual = self.local if here and self.local else self.defaults
         words = [part.format(**values) for part in shlex.split(self.arguments)]
-        return [word for word in words if word] + (
-            wish.arguments or [part.format(**values) for part in shlex.split(usual)]
-        )
+        words += wish.arguments or [part.format(**values) for part in shlex.split(usual)]
+        if self.anew and Path(self.makes.format(**values)).exists():
+            words.append(self.anew)
+        return [word for word in words if word]
 
     @property
     def flag(self) -> str:

@@ -71,19 +71,20 @@ class WordCounts:
 
         A word that began a text is a text of its own; the others have a blank before them.
         """
-        step = -(-self.total() // most) if self.counts else 1
+        total = max(self.total(), most)
         for word in sorted(self.counts):
-            first = _share(self.first[word], step, word)
-            inside = _share(self.counts[word], step, word) - first
+            first = _share(self.first[word], most, total, word)
+            inside = _share(self.counts[word], most, total, word) - first
             if first > 0:
                 yield from _lists(word, first, 1)
             if inside > 0:
                 yield from _lists(" " + word, inside, 100)
 
 
-def _share(count: int, step: int, word: str) -> int:
-    """Return count / step, rounded up for as large a part of the words as there is remainder."""
-    return count // step + (zlib.crc32(word.encode()) % step < count % step)
+def _share(count: int, most: int, total: int, word: str) -> int:
+    """Return count * most / total, rounded up for as large a part of the words as there is remainder."""
+    whole, rest = divmod(count * most, total)
+    return whole + (zlib.crc32(word.encode()) * total >> 32 < rest)
 
 
 def _lists(text: str, count: int, together: int) -> Iterator[list[str]]:

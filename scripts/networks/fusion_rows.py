@@ -81,8 +81,6 @@ class Rows:
                     f"{key}: {name} holds an infinite number; wanted finite ones: extract it again"
                 )
         text, context = self._text(row)
-        if not (frames or len(text) or any(mask.any() for mask in valid.values())):
-            raise DatasetError(f"{key}: found neither text nor audio that the model reads")
         return Example(key, text, context, frames, values, valid, int(_or(row.get("speaker_id"), -1)))
 
     def _array(self, name: str, row: Mapping[str, Any], frames: int) -> np.ndarray:

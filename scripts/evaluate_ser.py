@@ -1,9 +1,9 @@
 """Test a model of train_ser.py: emotion (UA, WA, macro-F1), words (WER, CER) and prominence, with intervals.
 
-    python scripts/evaluate_ser.py --checkpoint_path checkpoints/best_model.pt --tokenizer_path ser.model \\
-        --audio_base_path wavs --test_jsonl test.jsonl --decode_method beam --output_dir eval_results
+    python scripts/evaluate_ser.py --checkpoint-path checkpoints/best_model.pt --tokenizer-path ser.model \\
+        --audio-base-path wavs --test-jsonl test.jsonl --decode-method beam --output-dir eval_results
 
-Writes test_metrics.json, eval_config.json, summary.txt, predictions.jsonl (a line an utterance), and pictures
+Writes test_metrics.json, eval_config.json, summary.txt, predictions.json (a line an utterance), and pictures
 of the confusion matrix and of each emotion's recall.
 """
 
@@ -17,6 +17,7 @@ from amela.cli import parser, positive
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
+from amela.manifest import write_manifest
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,11 +70,10 @@ def main() -> int:
         raise CallError(str(exc)) from exc
     ser_run.write(args.output_dir, metrics, config, write_aside)
     write_json(f"{args.output_dir}/eval_config.json", {**args.settings, "model": config})
-    with write_aside(f"{args.output_dir}/predictions.jsonl") as file:
-        file.writelines(json.dumps(one) + "\n" for one in said)
+    write_manifest(f"{args.output_dir}/predictions.json", said)
     draw(args.output_dir, metrics, write_aside)
     print(summary(metrics, config), end="")
-    log(f"{args.output_dir}: test_metrics.json, eval_config.json, summary.txt, predictions.jsonl, pictures")
+    log(f"{args.output_dir}: test_metrics.json, eval_config.json, summary.txt, predictions.json, pictures")
     return OK
 
 

@@ -2,7 +2,7 @@
 
     python scripts/ser_folds.py read iemocap /data/IEMOCAP_full_release metadata/iemocap.json
     python scripts/ser_folds.py split metadata/iemocap.json output/iemocap_folds --by session --folds 5
-    sbatch --array=0-4 slurm/ser_folds.slurm output/iemocap_folds checkpoints/iemocap --use_alpha_ser …
+    sbatch --array=0-4 slurm/ser_folds.slurm output/iemocap_folds checkpoints/iemocap --use-alpha-ser …
     python scripts/ser_folds.py collect checkpoints/iemocap
 
 `read` knows iemocap, ravdess and crema-d, and the folds of EmoBox. `split` puts each speaker (or session, or

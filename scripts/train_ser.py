@@ -1,7 +1,7 @@
 """Train a model that hears emotion, with speech recognition (CTC) and prominence of words as further tasks.
 
-    python scripts/train_ser.py --audio_base_path wavs --train_jsonl train.jsonl --val_jsonl val.jsonl \\
-        --test_jsonl test.jsonl --tokenizer_path ser.model --use_alpha_ser --use_alpha_asr --use_alpha_prosody
+    python scripts/train_ser.py --audio-base-path wavs --train-jsonl train.jsonl --val-jsonl val.jsonl \\
+        --test-jsonl test.jsonl --tokenizer-path ser.model --use-alpha-ser --use-alpha-asr --use-alpha-prosody
     sbatch slurm/ser.slurm …           sbatch --array=0-4 slurm/ser_ablation.slurm …     one alpha a task
 
 The loss is alpha_ser · L_SER + alpha_asr · L_ASR + alpha_prosody · L_prosody; a head is there only if its
@@ -235,10 +235,10 @@ def study(args: argparse.Namespace, stop: Stop) -> int:
 
 def main() -> int:
     """Train a run, or this task's alphas; returns the exit status."""
+    args = parse_args()
     from media import hub
     from networks.ser_backbones import MODELS
 
-    args = parse_args()
     stop = Stop().listen()
     args.model = args.backbone_model or MODELS[args.backbone]
     hub.pin(args, CallError)

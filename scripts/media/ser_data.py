@@ -86,7 +86,7 @@ def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
 
 def _names(records: list[dict[str, Any]]) -> list[str]:
     labels = [label_of(record.get("emotion")) for record in records]
-    if all(isinstance(label, int) for label in labels):
+    if all(not isinstance(label, str) for label in labels[:1]):  # the first says what all are
         return list(PROSODY_SER)
     return sorted({label for label in labels if isinstance(label, str)})
 

@@ -169,7 +169,7 @@ class Wav2Vec2Bert(nn.Module):
 def _layers(model: Any, values: Tensor, mask: Tensor | None, frames: list[int]) -> Tensor:
     said = model(values, attention_mask=mask, output_hidden_states=True)
     last = said.hidden_states[-1] if getattr(model.config, "add_adapter", False) else said.last_hidden_state
-    found = [*said.hidden_states[:-1], last]  # the last one normalised, where the encoder has a norm at its end
+    found = [*said.hidden_states[:-1], last]  # normalised, where the encoder ends with a norm
     real = _real(frames, found[0])
     return torch.stack([hidden[real] for hidden in found])
 

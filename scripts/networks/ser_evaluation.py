@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from networks.ser_batches import Utterances
 from networks.ser_figures import emotion_scores
 from networks.ser_task import BLANK, SerTask
 
+CTC = ("entropy_weight", "blank_penalty", "blank_threshold", "label_smoothing", "confidence_penalty")
 RESAMPLES, SEED = 1000, 0
 BEAM, TOP_K = 10, 20  # hypotheses that are kept, and pieces that may follow each, in a frame
 
@@ -33,7 +35,8 @@ def evaluate(
         for indices in task.loader.in_order():
             batch = data.batch(indices, [data.wave(int(index)) for index in indices], indices)
             for index, one in zip(indices, _of_batch(task, batch, decode_method)):
-                said[int(index)] = {"key": utterances[int(index)].key, **one}
+                of = utterances[int(index)]
+                said[int(index)] = {"id": of.key, "audio_filepath": os.path.abspath(of.window["path"]), **one}
     return _metrics(utterances, said, config), said
 
 
@@ -147,8 +150,8 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
             lines.append(f"  {name}: {scores}, {one['support']} utterances")
     heads = [head for head in ("ser", "asr", "prosody") if config[f"use_alpha_{head}"]]
     lines.append("alphas: " + ", ".join(f"{head} {config[f'alpha_{head}']:g}" for head in heads))
-    ctc = ("entropy_weight", "blank_penalty", "blank_threshold", "label_smoothing", "confidence_penalty")
-    lines.append("CTC: " + ", ".join(f"{name} {config[f'ctc_{name}']:g}" for name in ctc))
+    if "asr" in heads:
+        lines.append("CTC: " + ", ".join(f"{name} {config[f'ctc_{name}']:g}" for name in CTC))
     lines.append(f"backbone: {config['backbone']} {config['backbone_model']}, seed {config['seed']}")
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import Callable
 from unittest import mock
 
 import numpy as np
@@ -18,6 +19,7 @@ from amela.errors import BAD_CALL, CallError
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
 
 WORDS = ("go", "stay", "tell", "her", "now", "again")
+PIECES = 30
 EMOTIONS = 3  # heard as the pitch of a tone
 KINDS = {
     "whisper": ("whisper", {"max_source_positions": 150}),
@@ -25,6 +27,7 @@ KINDS = {
     "mms": ("wav2vec2", {"feat_extract_norm": "group"}),
     "wav2vec2-bert": ("wav2vec2-bert", {}),
 }
+STILL = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
 HEADS = ("--use_alpha_ser", "--use_alpha_asr", "--use_alpha_prosody")
 SMALL = (
     "--device",
@@ -76,7 +79,7 @@ def write_data(folder: Path, **sizes: int) -> None:
                 }
                 print(json.dumps(line), file=file)
                 texts.append(" ".join(words))
-    tokenizer = SentencePieceTokenizer(30, str(folder / "akan_mtl_tokenizer"), log=lambda _: None)
+    tokenizer = SentencePieceTokenizer(PIECES, str(folder / "akan_mtl_tokenizer"), log=lambda _: None)
     tokenizer.train_tokenizer(texts)
 
 
@@ -90,16 +93,19 @@ def data_flags(folder: Path = Path()) -> list[str]:
     return found
 
 
-def run(folder: Path, *flags: object, ok: int = 0) -> str:
-    """Run train_ser.py in a folder, within this process; it must end with the status `ok`. Return what went
-    wrong.
-    """
-    torch.set_num_threads(1)
-    with contextlib.chdir(folder), mock.patch.object(sys, "argv", ["train_ser.py", *map(str, flags)]):
+def call(main: Callable[[], int], folder: Path, *flags: object) -> tuple[int, str]:
+    """Run a script in a folder, within this process; return its status and what went wrong."""
+    torch.set_num_threads(1)  # as in processes of their own
+    with contextlib.chdir(folder), mock.patch.object(sys, "argv", ["script.py", *map(str, flags)]):
         try:
-            status, said = train_ser.main(), ""
+            return main(), ""
         except CallError as error:
-            status, said = BAD_CALL, str(error)
+            return BAD_CALL, str(error)
+
+
+def run(folder: Path, *flags: object, ok: int = 0) -> str:
+    """Run train_ser.py in a folder; it must end with the status `ok`. Return what went wrong."""
+    status, said = call(train_ser.main, folder, *flags)
     assert status == ok, said
     return said
 

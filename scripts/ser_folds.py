@@ -56,14 +56,15 @@ def read(args: argparse.Namespace) -> None:
     """Write the manifest of a corpus, or the folds of EmoBox."""
     from media import ser_layouts
 
+    root = Path(os.path.abspath(args.root))  # manifests hold no relative paths
     try:
         if args.layout == "emobox":
-            for name, splits in ser_layouts.emobox_folds(args.root):
+            for name, splits in ser_layouts.emobox_folds(root):
                 write_fold(
                     Path(args.output) / name, based(with_validation(splits, args.seed), args.audio_base)
                 )
             return
-        records = list(unique(ser_layouts.READERS[args.layout](args.root)))
+        records = list(unique(ser_layouts.READERS[args.layout](root)))
     except ser_layouts.LayoutError as exc:
         raise CallError(str(exc)) from exc
     count = write_manifest(args.output, with_durations(records))

@@ -95,8 +95,8 @@ def test_folds_of_emobox(tmp_path: Path) -> None:
     for fold in (1, 2):
         (root / f"fold_{fold}").mkdir(parents=True)
         for split, size in (("train", 20), ("test", 4)):
-            lines = [{"key": f"{split}{number}", "wav": f"downloads/iemocap/{number}.wav", "dataset": "iemocap",
-                      "type": "raw", "sample_rate": 16000, "length": 1.5, "task": "category", "emo": "hap",
+            lines = [{"key": f"{split}{number}", "wav": f"downloads/iemocap/{number}.wav",
+                      "dataset": "iemocap", "type": "raw", "sample_rate": 16000, "length": 1.5, "task": "category", "emo": "hap",
                       "channel": 1} for number in range(size)]  # fmt: skip
             path = root / f"fold_{fold}/iemocap_{split}_fold_{fold}.jsonl"
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -102,8 +102,8 @@ def test_nothing_to_judge_is_null() -> None:
 def test_the_summary_names_alphas_and_settings_of_ctc() -> None:
     ctc = {"entropy_weight": 0.01, "blank_penalty": 50.0, "blank_threshold": 0.3, "label_smoothing": 0.0,
            "confidence_penalty": 0.0}  # fmt: skip
-    config = {**ALL, "alpha_ser": 1.0, "alpha_asr": 0.01, "alpha_prosody": 0.1, "backbone": "xlsr",
-              "seed": 3, "backbone_model": "m", **{f"ctc_{name}": value for name, value in ctc.items()}}  # fmt: skip
+    config = {**ALL, "alpha_ser": 1.0, "alpha_asr": 0.01, "alpha_prosody": 0.1, "backbone": "xlsr"}
+    config |= {"seed": 3, "backbone_model": "m", **{f"ctc_{name}": value for name, value in ctc.items()}}
     found = judged([0, 0, 1], [0, 0, 0])
     lines = ser_evaluation.summary(found, config).splitlines()
     assert lines[0].startswith("UA 50.0 % (")

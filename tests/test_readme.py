@@ -151,7 +151,7 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
 
 
 IN_TRAIN = (  # transformers is not here: tests/envs runs them
-    "train_audio_gpt2", "infer_audio_gpt2", "train_ser", "evaluate_ser", "ser_ablation",
+    "train_audio_gpt2", "infer_audio_gpt2", "train_ser", "evaluate_ser",
 )  # fmt: skip
 
 

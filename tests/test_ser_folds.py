@@ -95,9 +95,11 @@ def test_folds_of_emobox(tmp_path: Path) -> None:
     for fold in (1, 2):
         (root / f"fold_{fold}").mkdir(parents=True)
         for split, size in (("train", 20), ("test", 4)):
-            lines = [{"key": f"{split}{number}", "wav": f"downloads/iemocap/{number}.wav",
-                      "dataset": "iemocap", "type": "raw", "sample_rate": 16000, "length": 1.5, "task": "category", "emo": "hap",
-                      "channel": 1} for number in range(size)]  # fmt: skip
+            of_all = {"dataset": "iemocap", "type": "raw", "sample_rate": 16000, "length": 1.5, "emo": "hap"}
+            names = [(f"{split}{number}", f"downloads/iemocap/{number}.wav") for number in range(size)]
+            lines = [
+                {"key": key, "wav": path, "task": "category", "channel": 1, **of_all} for key, path in names
+            ]
             path = root / f"fold_{fold}/iemocap_{split}_fold_{fold}.jsonl"
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (root / "label_map.json").write_text('{"hap": "Happy"}')

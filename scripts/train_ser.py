@@ -86,9 +86,13 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop
     """Train one run to its end and test it, or until a signal; returns how it ended, as running.run."""
     from media import hub, ser_data
     from networks import running, ser_backbones, ser_run
+    from networks.device import DeviceError
 
     run = RunFolder(folder, slurm.here())
-    settings = {**settings, "precision": ser_run.precision(args)}
+    try:
+        settings = {**settings, "precision": ser_run.precision(args)}
+    except DeviceError as exc:
+        raise CallError(str(exc)) from exc
 
     def prepare() -> tuple[dict[str, Any], Any]:
         data, emotions, tokenizer = read(args)

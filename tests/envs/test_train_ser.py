@@ -248,6 +248,7 @@ def edited(folder: Path, tmp_path: Path, **fields: object) -> Path:
         (["--tokenizer_path", "gone.model"], {}, r"gone.model: .*--retrain_tokenizer makes one"),
         (["--backbone_model", "AUDIO"], {}, r"AUDIO: no weights in this folder; wanted config.json"),
         (["--head_lr", 0], {}, r"--head_lr 0"),
+        (["--device", "cuda"], {}, r"cuda"),
         (["--no-use_alpha_ser", "--no-use_alpha_asr", "--no-use_alpha_prosody"], {}, r"no head, so no loss"),
         (["--run_ablation_study", "--ablation_alphas", 1, 1], {}, r"one stands twice"),
     ],

@@ -213,6 +213,16 @@ def test_balanced_weights_and_prior(folder: Path) -> None:
     assert float(task.log_prior[0] - task.log_prior[2]) == pytest.approx(0.5 * np.log(3 / 2))
 
 
+def test_the_prior_is_added_in_training_only(folder: Path) -> None:
+    task = made(folder, heads=("ser",), logit_adjustment=2.0)
+    task.model.train()
+    adjusted = step_sums(task)
+    task.model.eval()
+    plain = step_sums(task)
+    assert plain["loss"].item() == pytest.approx(plain["ser"].item())
+    assert adjusted["loss"].item() != pytest.approx(adjusted["ser"].item(), rel=1e-3)
+
+
 def test_words_and_their_frames() -> None:
     assert even_spans(10, 3) == [(0, 3), (3, 6), (6, 10)]
     assert even_spans(2, 3) == [(0, 1), (0, 1), (1, 2)]  # more words than frames: each has one all the same

@@ -1,5 +1,5 @@
 # make demo          folder of audio → VAD → ASR → report, on this machine (AUDIO=DIR for your own recordings)
-# make test          core, environment `local`, real SLURM          make test-envs   the heavy environments, one by one
+# make test          core, environment `local`, real SLURM          make test-envs   the heavy environments (-j2: two at a time)
 # make lint          ruff, mypy, shellcheck, #SBATCH lines          make bench       benchmarks/, each a table with peers
 # make env ENV=asr   build one environment (TOOL=conda|mamba|micromamba|uv|venv; default: what is there)
 SHELL := /bin/bash
@@ -7,7 +7,7 @@ AMELA_ENVS ?= $(CURDIR)/envs/.built
 PYTHON := $(AMELA_ENVS)/dev/bin/python
 TEST_ENVS := vad asr train units whisperx features oracles text codec dac
 
-.PHONY: demo test test-envs lint bench env
+.PHONY: demo test test-envs test-env-sts lint bench env $(addprefix test-env-,$(TEST_ENVS))
 
 demo:
 	@envs/create.sh local $(TOOL)
@@ -23,19 +23,21 @@ test:
 	@envs/create.sh dev $(TOOL)
 	$(PYTHON) -m pytest $(ARGS)
 
-test-envs:
-	@for env in $(TEST_ENVS); do envs/create.sh $$env $(TOOL) || exit; done
-	@set -e; for env in $(TEST_ENVS); do \
-	    echo "== tests of the environment $$env"; \
-	    $(AMELA_ENVS)/$$env/bin/python -m pytest $(ARGS) tests/envs/test_$${env}_*.py; \
-	done
+test-envs: $(addprefix test-env-,$(TEST_ENVS) sts)
+	@[ -n "$$AMELA_TEXTLESSLIB" ] || echo "== NOT RUN: textlesslib's own programs; set AMELA_TEXTLESSLIB to a checkout of it"
+
+$(addprefix test-env-,$(TEST_ENVS)): test-env-%:
+	@envs/create.sh $* $(TOOL)
+	@echo "== tests of the environment $*"
+	@$(AMELA_ENVS)/$*/bin/python -m pytest $(ARGS) tests/envs/test_$*_*.py
+
+test-env-sts:
 	@if ! envs/create.sh --can sts $(TOOL); then \
 	    echo "== NOT RUN: tests of the environment sts (fairseq 0.12.2), as it cannot be built here: see above"; \
 	else \
 	    envs/create.sh sts $(TOOL) && echo "== tests of the environment sts" && \
 	    $(AMELA_ENVS)/sts/bin/python -m pytest $(ARGS) tests/envs/test_sts*.py $${AMELA_TEXTLESSLIB:+tests/envs/test_textlesslib.py}; \
 	fi
-	@[ -n "$$AMELA_TEXTLESSLIB" ] || echo "== NOT RUN: textlesslib's own programs; set AMELA_TEXTLESSLIB to a checkout of it"
 
 lint:
 	@envs/create.sh dev $(TOOL)
@@ -45,7 +47,7 @@ lint:
 	$(PYTHON) tests/sbatch_lint.py slurm/*.slurm
 
 bench:
-	@for env in local asr units train whisperx features oracles text dac bench; do envs/create.sh $$env $(TOOL) || exit; done
+	@for env in local dev asr units train whisperx features oracles text dac bench; do envs/create.sh $$env $(TOOL) || exit; done
 	$(AMELA_ENVS)/local/bin/python benchmarks/vad.py
 	$(AMELA_ENVS)/local/bin/python benchmarks/manifest.py --peers $(AMELA_ENVS)/bench/bin/python
 	$(AMELA_ENVS)/asr/bin/python benchmarks/padding.py
@@ -67,3 +69,9 @@ bench:
 	$(AMELA_ENVS)/text/bin/python benchmarks/phonemize.py
 	$(AMELA_ENVS)/whisperx/bin/python benchmarks/transcribe.py
 	$(AMELA_ENVS)/dac/bin/python benchmarks/codec.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/tokenizer.py
+	$(AMELA_ENVS)/dev/bin/python benchmarks/build_parquet.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/flight.py
+	$(AMELA_ENVS)/dev/bin/python benchmarks/dashboard.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/audio_gpt2.py
+	$(AMELA_ENVS)/train/bin/python benchmarks/multimodal.py

@@ -44,7 +44,8 @@ def parse_args() -> argparse.Namespace:
     where("source", metavar="SOURCE", help="manifest, or .pt file {stem: tensor} of embed_pairs.py")
     where("--transcripts-dir", metavar="DIR", help="folder of a .txt a stem, for a .pt file")
     where("--dataset", metavar="NAME", help="name of the data in the run's folder (default: the source's)")
-    where("--checkpoints", default="checkpoints", metavar="DIR", help="folder of all runs")
+    where("--checkpoints", "--checkpoint-dir", default="checkpoints", metavar="DIR",
+          help="folder of all runs")  # fmt: skip
     where("--plan", action="store_true", help="print the memory that a step takes, in MiB, and end")
     _add_model(flags)
     _add_data(flags)

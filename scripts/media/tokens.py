@@ -89,7 +89,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     TokenizerError where a file is missing or is not the one that was written.
     """
     folder = os.fspath(path)
-    if not os.path.isdir(folder):
+    if os.path.isfile(folder):
         folder = os.path.dirname(folder) or "."
     config_bytes = _read(folder, CONFIG)
     try:

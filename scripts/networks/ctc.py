@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-FRAMES_AT_ONCE = 512  # whose V classes are in memory at a time
+FRAMES_AT_ONCE = 256  # whose V classes are in memory at a time
 
 
 class Regularisers(NamedTuple):

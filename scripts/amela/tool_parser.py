@@ -55,8 +55,11 @@ def tool_parser(doc: str | None, runs: dict[str, Callable[[Any], int]]) -> cli.P
 
 
 def _convert(command: cli.Parser) -> None:
-    command.add_argument("--audio-dir", metavar="DIR",
-                         help="folder from which relative paths count (default: that of the list)")
+    command.add_argument(
+        "--audio-dir",
+        metavar="DIR",
+        help="folder from which relative paths count (default: that of the list)",
+    )
     command.add_argument("--no-durations", action="store_true", help="leave missing durations out")
     command.add_argument("--workers", type=cli.positive, default=8, metavar="N", help="files opened at once")
 
@@ -64,29 +67,41 @@ def _convert(command: cli.Parser) -> None:
 def _join(command: cli.Parser) -> None:
     add = command.add_argument
     add("--table", required=True, metavar="CSV", help="table with a header line")
-    add("--by", choices=["path", "id", "stem"], default="stem",
+    add(
+        "--by",
+        choices=["path", "id", "stem"],
+        default="stem",
         help="what names a record in the table: its path (relative ones count from the table's folder), its "
-             "id, or "
-        "the file name without folder and ending")
+        "id, or "
+        "the file name without folder and ending",
+    )
     add("--column", metavar="NAME", help="column that holds it, where its name is not a usual one")
     add("--columns", metavar="A,B", help="take only these columns (default: all others)")
     add("--replace-fields", action="store_true", help="the table wins over a field that a record has")
 
 
 def _filter(command: cli.Parser) -> None:
-    command.add_argument("--where", required=True, metavar="EXPR",
-                         help="""e.g. 'duration > 1 and lang == "en"'""")
+    command.add_argument(
+        "--where", required=True, metavar="EXPR", help="""e.g. 'duration > 1 and lang == "en"'"""
+    )
 
 
 def _split(command: cli.Parser) -> None:
     kinds = command.add_mutually_exclusive_group(required=True)
-    kinds.add_argument("--parts", metavar="NAME=SHARE,…",
-                       help="shares of the hours (of the records where no duration is known), hours, or the "
-                            "rest: "
-                       "train=0.9,dev=0.05,test=0.05 or train=rest,dev=2h,test=2h")
+    kinds.add_argument(
+        "--parts",
+        metavar="NAME=SHARE,…",
+        help="shares of the hours (of the records where no duration is known), hours, or the "
+        "rest: "
+        "train=0.9,dev=0.05,test=0.05 or train=rest,dev=2h,test=2h",
+    )
     kinds.add_argument("--each", metavar="FIELD", help="a manifest for each value of this field instead")
-    command.add_argument("--by", metavar="FIELD", default="audio_filepath",
-                         help="records that agree in this field stay together: speaker, parent …")
+    command.add_argument(
+        "--by",
+        metavar="FIELD",
+        default="audio_filepath",
+        help="records that agree in this field stay together: speaker, parent …",
+    )
     command.add_argument("--seed", type=int, default=0, help="another number gives other parts")
 
 
@@ -94,8 +109,9 @@ def _sample(command: cli.Parser) -> None:
     amount = command.add_mutually_exclusive_group(required=True)
     amount.add_argument("--records", type=cli.positive, metavar="N", help="how many records")
     amount.add_argument("--hours", type=float, metavar="H", help="how many hours")
-    command.add_argument("--each", metavar="FIELD",
-                         help="so many of each value of this field, or all where there are fewer")
+    command.add_argument(
+        "--each", metavar="FIELD", help="so many of each value of this field, or all where there are fewer"
+    )
     command.add_argument("--seed", type=int, default=0, help="another number takes others")
 
 
@@ -103,10 +119,13 @@ def _window(command: cli.Parser) -> None:
     add = command.add_argument
     add("--window-s", type=float, default=30.0, metavar="S", help="longest duration of a record, seconds")
     add("--overlap-s", type=float, default=0.0, metavar="S", help="shared by neighbours, seconds")
-    add("--at-silence", action="store_true",
+    add(
+        "--at-silence",
+        action="store_true",
         help="cut where the field `speech` (vad.py) has a silence, the longest in the second half of the "
-             "window; at "
-        "its end only where there is none")
+        "window; at "
+        "its end only where there is none",
+    )
 
 
 def _explode(command: cli.Parser) -> None:
@@ -114,8 +133,9 @@ def _explode(command: cli.Parser) -> None:
 
 
 def _semitones(command: cli.Parser) -> None:
-    command.add_argument("--by", metavar="FIELD", default="speaker", help="records that agree in it are one "
-                         "speaker's")
+    command.add_argument(
+        "--by", metavar="FIELD", default="speaker", help="records that agree in it are one speaker's"
+    )
 
 
 def _stats(command: cli.Parser) -> None:
@@ -125,13 +145,25 @@ def _stats(command: cli.Parser) -> None:
 
 def _validate(command: cli.Parser) -> None:
     add = command.add_argument
-    add("--check-files", action="store_true",
-        help="open each audio file: is it there, readable, and as long as `duration` says?")
+    add(
+        "--check-files",
+        action="store_true",
+        help="open each audio file: is it there, readable, and as long as `duration` says?",
+    )
     add("--tolerance-s", type=float, default=0.1, metavar="S", help="how far durations may differ, seconds")
     add("--workers", type=cli.positive, default=8, metavar="N", help="files opened at once")
     add("--show", type=cli.positive, default=50, metavar="N", help="how many faults to print")
 
 
-_ADD = {"convert": _convert, "join": _join, "filter": _filter, "split": _split, "sample": _sample,
-        "window": _window, "explode": _explode, "semitones": _semitones, "stats": _stats,
-        "validate": _validate}
+_ADD = {
+    "convert": _convert,
+    "join": _join,
+    "filter": _filter,
+    "split": _split,
+    "sample": _sample,
+    "window": _window,
+    "explode": _explode,
+    "semitones": _semitones,
+    "stats": _stats,
+    "validate": _validate,
+}

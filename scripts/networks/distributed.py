@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from functools import lru_cache
+from itertools import count
 from typing import Any, Callable, NamedTuple, TypeVar
 
 import torch
@@ -14,6 +16,7 @@ from networks.device import choose
 
 PORTS, FIRST_PORT = 20_000, 20_000
 T = TypeVar("T")
+_RUNS = count()
 
 
 class Group(NamedTuple):
@@ -104,8 +107,19 @@ def join(device: str) -> tuple[Group, torch.device]:
         device = f"cuda:{group.local_rank % max(1, torch.cuda.device_count())}"
         torch.cuda.set_device(device)
     if group.world > 1:
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        store = distributed.PrefixStore(f"run_{next(_RUNS)}", _meeting(group.rank, group.world))
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=group.world)
     return group, torch.device(device)
+
+
+@lru_cache(maxsize=1)
+def _meeting(rank: int, world: int) -> Any:
+    """Return the store by which the processes find each other, one for all runs of theirs: in a second run
+    they would take each other's addresses of the first one, hence a prefix for each.
+    """
+    store, _, _ = next(distributed.rendezvous("env://", rank, world))
+    return store
 
 
 def _first_host(nodes: str) -> str:

@@ -41,7 +41,7 @@ SPEECH = {
 
 
 def make_encoder(folder: Path, kind: str, normalise: bool = True, **config: object) -> Path:
-    """Write a wav2vec2, hubert, wavlm or whisper of three layers."""
+    """Write a wav2vec2, wav2vec2-bert, hubert, wavlm or whisper of three layers."""
     import transformers
 
     torch.manual_seed(1)
@@ -55,9 +55,11 @@ def make_encoder(folder: Path, kind: str, normalise: bool = True, **config: obje
         model = transformers.WhisperForConditionalGeneration(small)
         front = {"feature_size": 80, "feature_extractor_type": "WhisperFeatureExtractor"}
     else:
-        names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
+        names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM",
+                 "wav2vec2-bert": "Wav2Vec2Bert"}  # fmt: skip
+        shape = SPEECH if kind != "wav2vec2-bert" else {k: v for k, v in SPEECH.items() if "conv" not in k}
         model_class = getattr(transformers, f"{names[kind]}Model")
-        model = model_class(getattr(transformers, f"{names[kind]}Config")(**{**SPEECH, **config}))
+        model = model_class(getattr(transformers, f"{names[kind]}Config")(**{**shape, **config}))
         front = {"do_normalize": normalise, "feature_size": 1, "sampling_rate": 16_000}
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(front))

@@ -1,0 +1,192 @@
+"""Utterances with words, prominence and emotion: JSON lines as Prosody-SER has them, or our manifests.
+
+Prosody-SER's: audio_filepath (relative to a folder), words (a list), prosody_annotations (0 or 1 a word),
+emotion (a number). Ours: `words` or `text`; emotion a number, a name, or {label, …} as tag_emotion.py writes;
+speaker, offset, duration, channel, id where known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from media.audio import AudioError, probe, record_window
+
+PROSODY_SER = (
+    "Neutral", "Confusion", "Anger", "Disgust", "Frustration", "Sadness", "Surprise", "Joy", "Fear",
+)  # fmt: skip
+SHOWN = 5
+THREADS = 16  # headers are waited for
+
+
+class SerDataError(ValueError):
+    """Data that cannot be trained on; the message names the file and line, and says what was wanted."""
+
+
+class Utterance(NamedTuple):
+    """One utterance; `emotion` counts from 0 in the list of names."""
+
+    key: str
+    window: dict[str, Any]  # path, channel, offset_s, duration_s: for media.audio.load_mono
+    duration_s: float
+    words: tuple[str, ...]
+    prosody: tuple[int, ...] | None  # of each word, None where nobody marked them
+    emotion: int
+    speaker: str | None
+
+
+def read_splits(
+    paths: Sequence[str], base: str, emotions: Sequence[str] | None = None
+) -> tuple[list[list[Utterance]], list[str]]:
+    """Return the utterances of each file and the names of the emotions.
+
+    Where `emotions` does not name them, numbers are those of Prosody-SER, and names are those of the first
+    file, sorted. SerDataError names up to five lines that cannot be used.
+    """
+    problems: list[str] = []
+    rows = [list(_rows(path, problems)) for path in paths]
+    names = list(emotions or _names([record for _, record in rows[0]]))
+    found = [
+        [one for one in (_read(*row, base, names, problems) for row in of_file) if one] for of_file in rows
+    ]
+    if not problems:
+        wheres = [[where for where, _ in of_file] for of_file in rows]
+        found = [_with_durations(*pair, problems) for pair in zip(wheres, found)]
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise SerDataError("; ".join(problems[:SHOWN]) + more)
+    for path, split in zip(paths, found):
+        if not split:
+            raise SerDataError(f"{path}: no utterance in it; wanted JSON lines")
+    return found, names
+
+
+def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [(f"{path}:{number}", line) for number, line in enumerate(file, 1) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SerDataError(f"{path}: {error}; wanted JSON lines, one an utterance") from error
+    rows = []
+    for where, line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            problems.append(f"{where}: {error}; wanted a JSON object")
+            continue
+        if isinstance(record, dict):
+            rows.append((where, record))
+        else:
+            problems.append(f"{where}: found {line.strip()[:40]}, wanted a JSON object")
+    return rows
+
+
+def _names(records: list[dict[str, Any]]) -> list[str]:
+    labels = [label_of(record.get("emotion")) for record in records]
+    if all(not isinstance(label, str) for label in labels[:1]):  # the first says what all are
+        return list(PROSODY_SER)
+    return sorted({label for label in labels if isinstance(label, str)})
+
+
+def label_of(emotion: Any) -> Any:
+    """Return the label in a field `emotion`: a number or a name, None where it says nothing."""
+    if isinstance(emotion, dict):
+        emotion = emotion.get("label")
+    is_label = isinstance(emotion, (int, str)) and not isinstance(emotion, bool)
+    return emotion if is_label else None
+
+
+def _read(where: str, record: dict[str, Any], base: str, names: list[str],
+          problems: list[str]) -> Utterance | None:  # fmt: skip
+    label, words = label_of(record.get("emotion")), record.get("words")
+    if words is None:
+        words = str(record.get("text") or "").split()
+    marks = record.get("prosody_annotations")
+    index = label if isinstance(label, int) else names.index(label) if label in names else -1
+    path = record.get("audio_filepath")
+    what = ""
+    if not isinstance(path, str):
+        what = "no audio_filepath"
+    elif not 0 <= index < len(names):
+        what = f"emotion {record.get('emotion')!r}, wanted one of {len(names)}: {', '.join(names)}"
+    elif not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        what = f"words {words!r}, wanted a list of words"
+    elif marks is not None and not _are_marks(marks, len(words)):
+        what = f"{len(words)} words and prosody_annotations {marks!r}, wanted 0 or 1 a word"
+    else:
+        record = {**record, "audio_filepath": os.path.join(base, path)}
+        what = _wrong_times(record)
+        if not os.path.exists(record["audio_filepath"]):
+            what = f"no file {record['audio_filepath']}; check --audio_base_path"
+    if what:
+        problems.append(f"{where}: {what}")
+        return None
+    words = tuple(word.strip() for word in words)
+    return Utterance(
+        str(record.get("id") or record["audio_filepath"]),
+        record_window(record),
+        float(record.get("duration") or 0.0) if record.get("offset") is not None else 0.0,
+        words,
+        None if marks is None else tuple(int(mark) for mark in marks),
+        index,
+        None if record.get("speaker") is None else str(record["speaker"]),
+    )
+
+
+def _are_marks(marks: Any, words: int) -> bool:
+    return isinstance(marks, list) and len(marks) == words and all(mark in (0, 1) for mark in marks)
+
+
+def _wrong_times(record: dict[str, Any]) -> str:
+    """Return what is wrong with offset and duration, nothing where they are numbers of seconds."""
+    for name in ("offset", "duration"):
+        value = record.get(name)
+        good = value is None or (isinstance(value, (int, float)) and 0 <= value < float("inf"))
+        if not good:
+            return f"{name} {value!r}, wanted seconds"
+    return ""
+
+
+def _with_durations(wheres: list[str], split: list[Utterance], problems: list[str]) -> list[Utterance]:
+    """Return the utterances with the durations of those that go to the end of their file, by its header."""
+
+    def measure(where: str, one: Utterance) -> Utterance | str:
+        try:
+            ends_s = 0.0 if one.duration_s else probe(one.window["path"]).duration_s
+        except AudioError as error:
+            return f"{where}: {error}"
+        return one if one.duration_s else one._replace(duration_s=ends_s - one.window.get("offset_s", 0.0))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(measure, wheres, split))
+    problems += [one for one in found if isinstance(one, str)]
+    return [one for one in found if not isinstance(one, str)]
+
+
+def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
+    """Return what each two splits have in common of speakers, as sentences; none where they are apart."""
+    speakers = {name: {one.speaker for one in split if one.speaker} for name, split in splits.items()}
+    names, said = list(splits), []
+    for at, first in enumerate(names):
+        for second in names[at + 1 :]:
+            both = sorted(speakers[first] & speakers[second])
+            if both:
+                more = ", …" if len(both) > SHOWN else ""
+                said.append(
+                    f"{first} and {second} share {len(both)} speakers ({', '.join(both[:SHOWN])}{more})"
+                )
+    return said
+
+
+def class_table(splits: dict[str, list[Utterance]], names: Sequence[str]) -> list[str]:
+    """Return lines that say how many utterances of each emotion a split has."""
+    lines = []
+    for split, utterances in splits.items():
+        counts = [sum(one.emotion == index for one in utterances) for index in range(len(names))]
+        shown = ", ".join(f"{name} {count}" for name, count in zip(names, counts) if count)
+        hours = sum(one.duration_s for one in utterances) / 3600
+        lines.append(f"{split}: {len(utterances)} utterances, {hours:.2f} h; {shown}")
+    return lines

@@ -1,0 +1,105 @@
+"""Emotional speech as Prosody-SER has it and as our manifests have it, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from media import ser_data
+from media.ser_data import PROSODY_SER, SerDataError, read_splits
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000, np.float32), 16_000)
+    return tmp_path
+
+
+def write(folder: Path, *records: object, name: str = "data.json") -> str:
+    path = folder / name
+    path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in records))
+    return str(path)
+
+
+def test_lines_of_prosody_ser(sound: Path) -> None:
+    line = {"audio_filepath": "a.wav", "words": ["wo", "ho"], "prosody_annotations": [0, 1], "emotion": 3}
+    ((one,),), names = read_splits([write(sound, line)], str(sound))
+    assert names == list(PROSODY_SER)
+    assert (one.words, one.prosody, names[one.emotion]) == (("wo", "ho"), (0, 1), "Disgust")
+    assert (one.key, one.duration_s, one.speaker) == (f"{sound}/a.wav", 2.0, None)
+
+
+def test_lines_of_our_manifests(sound: Path) -> None:
+    ours = {"audio_filepath": f"{sound}/a.wav", "text": " go  now ", "speaker": 7, "id": "x"}
+    joy = {**ours, "emotion": "joy", "offset": 0.5}
+    lines = [{**joy, "duration": 1.0}, {**ours, "emotion": {"label": "anger"}}, joy]
+    (found,), names = read_splits([write(sound, *lines)], "/elsewhere")
+    assert names == ["anger", "joy"]
+    assert [one.emotion for one in found] == [1, 0, 1]
+    assert [one.duration_s for one in found] == [
+        1.0,
+        2.0,
+        1.5,
+    ]  # to the end of the file, if nothing else is said
+    assert found[0].window == {"path": f"{sound}/a.wav", "channel": None, "offset_s": 0.5, "duration_s": 1.0}
+    assert (found[0].words, found[0].speaker, found[0].prosody) == (("go", "now"), "7", None)
+
+
+def test_names_are_those_of_the_first_file(sound: Path) -> None:
+    train = write(sound, {"audio_filepath": "a.wav", "emotion": "joy"}, name="train.json")
+    test = write(sound, {"audio_filepath": "a.wav", "emotion": "fear"}, name="test.json")
+    with pytest.raises(SerDataError, match=r"test.json:1: emotion 'fear', wanted one of 1: joy"):
+        read_splits([train, test], str(sound))
+    splits, names = read_splits([train, test], str(sound), ["fear", "joy", "anger"])
+    assert ([split[0].emotion for split in splits], names) == ([1, 0], ["fear", "joy", "anger"])
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ({"emotion": None}, "emotion None, wanted one of 9"),
+        ({"emotion": True}, "emotion True, wanted one of 9"),
+        ({"emotion": -1}, "emotion -1, wanted one of 9"),
+        ({"audio_filepath": None}, "no audio_filepath"),
+        ({"audio_filepath": "b.wav"}, "no file .*b.wav"),
+        ({"audio_filepath": "data.json"}, "data.json"),  # no sound
+        ({"words": "go now"}, "words 'go now', wanted a list of words"),
+        ({"words": ["go", 3]}, "wanted a list of words"),
+        ({"words": ["go"], "prosody_annotations": [1, 0]}, "1 words and prosody_annotations"),
+        ({"words": ["go"], "prosody_annotations": [2]}, "wanted 0 or 1 a word"),
+        ({"words": ["go"], "prosody_annotations": [[1]]}, "wanted 0 or 1 a word"),
+        ({"offset": -1}, "offset -1, wanted seconds"),
+        ({"duration": "2 s"}, "duration '2 s', wanted seconds"),
+        ({"duration": float("nan")}, "duration nan, wanted seconds"),
+        ("{", "wanted a JSON object"),
+        ("[1]", r"found \[1\], wanted a JSON object"),
+    ],
+)
+def test_what_cannot_be_used_is_named_by_its_line(sound: Path, line: object, complaint: str) -> None:
+    good = {"audio_filepath": "a.wav", "words": [], "emotion": 0}
+    bad = {**good, **line} if isinstance(line, dict) else line
+    with pytest.raises(SerDataError, match=rf"data.json:3: .*{complaint}"):
+        read_splits([write(sound, good, "", bad, good)], str(sound))
+
+
+def test_a_file_of_nothing(sound: Path) -> None:
+    with pytest.raises(SerDataError, match="no utterance in it"):
+        read_splits([write(sound)], str(sound))
+    with pytest.raises(SerDataError, match=r"gone.json: .*wanted JSON lines"):
+        read_splits([str(sound / "gone.json")], str(sound))
+
+
+def test_shared_speakers_and_the_table_of_classes(sound: Path) -> None:
+    lines = [
+        {"audio_filepath": "a.wav", "emotion": number % 2, "speaker": f"s{number}"} for number in range(4)
+    ]
+    paths = [write(sound, *lines[:3], name="train.json"), write(sound, *lines[2:], name="test.json")]
+    splits, names = read_splits(paths, str(sound))
+    data = dict(zip(("train", "test"), splits))
+    assert ser_data.speakers_shared(data) == ["train and test share 1 speakers (s2)"]
+    assert ser_data.speakers_shared({"train": splits[0][:2], "test": splits[1]}) == []
+    assert ser_data.class_table(data, names)[0] == "train: 3 utterances, 0.00 h; Neutral 2, Confusion 1"

@@ -13,6 +13,7 @@ need shellcheck shellcheck
 need git git
 need chromium chromium
 need chromedriver chromium-driver
+need npm npm
 ldconfig -p 2>/dev/null | grep -q 'libc++\.so\.1' || missing+=(libc++1)
 
 [ ${#missing[@]} -gt 0 ] || exit 0

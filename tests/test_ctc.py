@@ -73,7 +73,10 @@ def test_ctc_and_its_gradient_are_those_of_torch() -> None:
 @pytest.mark.parametrize("options", EACH.values(), ids=EACH)
 def test_gradients_are_those_of_the_definition(options: Regularisers) -> None:
     logits, *rest = batch((5, [1, 1]), (2, [3]), (1, [1, 0]), classes=4)
-    of = lambda given: ctc_losses(given, *rest, BLANK, options)["loss"]  # noqa: E731
+
+    def of(given: Tensor) -> Tensor:
+        return ctc_losses(given, *rest, BLANK, options)["loss"]
+
     assert torch.autograd.gradcheck(of, logits.requires_grad_(), eps=1e-6, atol=1e-7)
 
 

@@ -81,12 +81,9 @@ def _of_manifest(
             mute.append(key)
         else:
             found.append((key, record, str(record[field]), text))
-    lacking = []
-    if deaf:
-        lacking.append(f"{len(deaf)} records without {field}, which {script} adds ({some(deaf)})")
-    if mute:
-        lacking.append(f"{len(mute)} records without a text ({some(mute)})")
-    return found, lacking
+    return found, _lacking(
+        (deaf, f"records without {field}, which {script} adds"), (mute, "records without a text")
+    )
 
 
 def _of_stems(
@@ -103,12 +100,14 @@ def _of_stems(
     found = [(stem, {"id": stem}, sources[stem], texts[stem]) for stem in sorted(sources) if texts.get(stem)]
     mute = sorted(stem for stem in sources if not texts.get(stem))
     deaf = sorted(stem for stem in texts if stem not in sources and texts[stem])
-    lacking = []
-    if mute:
-        lacking.append(f"{len(mute)} tensors without a transcript in {where} ({some(mute)})")
-    if deaf:
-        lacking.append(f"{len(deaf)} transcripts in {where} without a tensor ({some(deaf)})")
-    return found, lacking
+    return found, _lacking(
+        (mute, f"tensors without a transcript in {where}"), (deaf, f"transcripts in {where} without a tensor")
+    )
+
+
+def _lacking(*sides: tuple[list[str], str]) -> list[str]:
+    """Return a sentence for each side of the pairs that lacks some: (names, what they are)."""
+    return [f"{len(names)} {what} ({some(names)})" for names, what in sides if names]
 
 
 def _recording(key: str, record: Record) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, NamedTuple
 
+from amela.changes import changes
 from amela.errors import CallError
 from amela.files import StrPath, discard, is_left_over, link_first, make_folder, read_when_whole, write_aside
 from amela.log import log
@@ -142,16 +143,10 @@ def open_plan(
 
 
 def _check(plan: Plan, manifest: str, settings: Record) -> None:
-    there = plan.content["settings"]
-    settings = json.loads(json.dumps(settings))
-    differences = [
-        f"{name}: {there.get(name)!r} before, {settings.get(name)!r} now"
-        for name in sorted({*there, *settings})
-        if there.get(name) != settings.get(name)
-    ]
-    if differences:
+    changed = changes(plan.content["settings"], json.loads(json.dumps(settings)))
+    if changed:
         raise CallError(
-            f"{plan.out}: the settings differ from those of the data set there ({'; '.join(differences)}); "
+            f"{plan.out}: the settings differ from those of the data set there ({changed}); "
             "wanted the same ones, another OUT, or --fresh to build all anew"
         )
     with open_manifest(manifest) as file:

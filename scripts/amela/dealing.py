@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import beats, provenance
+from amela.changes import changes
 from amela.deals import Deal, cuts, find_results, overwritten_lines, read_deals
 from amela.errors import CallError
 from amela.files import StrPath, link_first, make_folder, read_when_whole
@@ -131,14 +132,9 @@ def _check_settings(earlier: list[Deal], args: argparse.Namespace) -> None:
     then, now = earlier[-1].header["settings"], json.loads(json.dumps(args.settings, default=str))
     if then == now or _opener(args) in ("fresh", "overwrite"):
         return
-    differences = "; ".join(
-        f"{name}: {then.get(name)!r} before, {now.get(name)!r} now"
-        for name in sorted({*then, *now})
-        if then.get(name) != now.get(name)
-    )
     raise CallError(
-        f"the settings differ from those of the results there are ({differences}): give the same ones, "
-        "--field NAME to write beside, or --fresh to do all again"
+        f"the settings differ from those of the results there are ({changes(then, now)}): give the same "
+        "ones, --field NAME to write beside, or --fresh to do all again"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amela import beats, provenance
+from amela.changes import changes
 from amela.errors import CallError, StoppedError
 from amela.files import StrPath, attempt_name, link_first, make_folder, read_when_whole, write_aside
 from amela.log import log
@@ -95,14 +96,10 @@ class RunFolder:
             return now
         then: dict[str, Any] = json.loads(read_when_whole(path))
         before = then.pop("made_by")
-        differences = [
-            f"{name}: {then.get(name)!r} before, {now.get(name)!r} now"
-            for name in sorted({*then, *now})
-            if then.get(name) != now.get(name)
-        ]
-        if differences:
+        changed = changes(then, now)
+        if changed:
             raise CallError(
-                f"{path}: the settings differ from those of this run ({'; '.join(differences)}): give the "
+                f"{path}: the settings differ from those of this run ({changed}): give the "
                 "same ones, or another --dataset NAME or --seed for a new run"
             )
         for name, version in before.items():

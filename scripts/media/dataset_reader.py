@@ -13,7 +13,7 @@ from media.arrow_cache import Cache, default_folder
 from media.dataset import DATASET, DatasetError, read_dataset
 from media.parquet_part import read_part
 from media.split_rows import SplitRows
-from media.tickets import Ticket, TicketError, read_ticket
+from media.tickets import Ticket, TicketError, read_ticket, rows_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +60,7 @@ class DirectReader:
 
     def count(self, split: str) -> int:
         """Return the rows of a split; TicketError where there is no such split."""
-        if split not in self.dataset["splits"]:
-            known = ", ".join(self.dataset["splits"])
-            raise TicketError(f"{self.folder}: no split {split!r}; wanted one of {known}")
-        return int(self.dataset["splits"][split]["rows"])
+        return rows_in(self.dataset, split, self.folder)
 
     def lengths(self, split: str) -> np.ndarray:
         """Return (rows,) int32: the frames of each row, of one without audio its tokens."""

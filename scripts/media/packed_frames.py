@@ -20,7 +20,7 @@ class Packed(NamedTuple):
     values: Any
     ends: Any
 
-    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+    def recording(self, index: int) -> Any:
         """Return the frames of a recording (frames, width)."""
         return self.values[self.ends[index] : self.ends[index + 1]]
 

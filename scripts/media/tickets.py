@@ -73,3 +73,11 @@ def _check(name: str, value: Any) -> None:
         good, wanted = isinstance(value, str), "a text"
     if not good:
         raise TicketError(f"ticket: {name} is {value!r}; wanted {wanted}")
+
+
+def rows_in(dataset: dict[str, Any], split: str, where: str) -> int:
+    """Return the rows of a split; TicketError where the data set (its dataset.json) has no such split."""
+    if split not in dataset["splits"]:
+        known = ", ".join(dataset["splits"])
+        raise TicketError(f"{where}: no split {split!r}; wanted one of {known}")
+    return int(dataset["splits"][split]["rows"])

@@ -65,7 +65,7 @@ class MultimodalDataset:
         """Return (start symbol, tokens and end symbol of the text; frames (frames, width) float16)."""
         if self.audio == "zero":
             return self.texts[index], np.zeros((1, self.packed.values.shape[1]), np.float16)
-        return self.texts[index], self.packed[int(self.heard[index])]
+        return self.texts[index], self.packed.recording(int(self.heard[index]))
 
     def batch(self, indices: Sequence[int]) -> Pairs:
         """Return some of the pairs as a batch."""
@@ -78,7 +78,7 @@ class MultimodalDataset:
         chosen = np.random.default_rng(seed).permutation(len(self.heard))[:MEASURED]
         count, total, squares = 0, 0.0, 0.0
         for index in np.sort(chosen):
-            frames = self.packed[int(self.heard[index])].astype(np.float64)
+            frames = self.packed.recording(int(self.heard[index])).astype(np.float64)
             count, total, squares = count + len(frames), total + frames.sum(0), squares + (frames**2).sum(0)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))

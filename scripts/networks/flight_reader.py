@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 from pyarrow import flight
 
-from media.tickets import Ticket, TicketError, read_ticket
+from media.tickets import Ticket, read_ticket, rows_in
 from networks.flight_address import ServerError
 from networks.flight_client import (
     LONG_S,
@@ -55,10 +55,7 @@ class FlightReader:
 
     def count(self, split: str) -> int:
         """Return the rows of a split; TicketError where there is no such split."""
-        if split not in self.dataset["splits"]:
-            known = ", ".join(self.dataset["splits"])
-            raise TicketError(f"{self.source.source}: no split {split!r}; wanted one of {known}")
-        return int(self.dataset["splits"][split]["rows"])
+        return rows_in(self.dataset, split, self.source.source)
 
     def lengths(self, split: str) -> np.ndarray:
         """Return (rows,) int32: the frames of each row, of one without audio its tokens."""

@@ -229,7 +229,7 @@ def empty_backbone(about: dict[str, Any], trim: bool) -> nn.Module:
     config = AutoConfig.for_model(kind, **settings)
     for name, value in {**STILL, "encoder_layerdrop": 0.0}.items():
         setattr(config, name, value)
-    model = _whisper_encoder()._from_config(config) if kind == "whisper" else AutoModel.from_config(config)  # noqa: SLF001
+    model = _whisper_encoder()(config) if kind == "whisper" else AutoModel.from_config(config)
     return _wrap(kind, model.float(), about["normalise"], trim)
 
 

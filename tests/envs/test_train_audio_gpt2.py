@@ -219,8 +219,8 @@ def test_frames_are_packed_once_and_bad_ones_named(tmp_path: Path) -> None:
     sources = [str(tmp_path / name) for name in "abc"]
     for _ in range(2):
         packed = pack(sources, read, str(tmp_path), write_aside)
-        assert packed[1].tolist() == [[2.0, 2.0, 2.0]]
-        assert len(packed[2]) == 4
+        assert packed.recording(1).tolist() == [[2.0, 2.0, 2.0]]
+        assert len(packed.recording(2)) == 4
     assert len(asked) == 3
     for bad, what in (
         (np.ones((2, 4)), "of 4 numbers, wanted 3"),

@@ -6,6 +6,9 @@ import itertools
 import json
 import os
 import random
+import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from one_stage import run_script, write_records
 from speech import SENTENCES, speak, write_wav
 
 JOBS = itertools.count(500)
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def build(manifest: Path, out: Path, *words: object, status: int = 0) -> str:
@@ -638,6 +642,15 @@ def test_from_speech_to_rows(tmp_path: Path) -> None:
 
 
 # ---- others read it
+
+
+def test_the_lines_of_the_readme_read_the_parts(built: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(import duckdb.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/corpus_parquet").symlink_to(built)
+    code = block + "print(np.frombuffer(mel, '<f2').reshape(shape).shape == tuple(shape))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_duckdb_pandas_and_hugging_face_read_the_parts(corpus: tuple, built: Path) -> None:

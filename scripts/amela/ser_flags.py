@@ -53,6 +53,8 @@ def _add_model(flags: Parser) -> None:
     )
     add("--revision", default="main", help="branch, tag or commit of a hub model; pinned when a run begins")
     flags.add_speed_argument("--offline", action="store_true", help="never ask the model hub")
+    add("--from-scratch", action=SWITCH, default=False,
+        help="begin with random weights: of MODEL only config.json is needed")  # fmt: skip
     add("--whisper-trim", action=SWITCH, default=False,
         help="do not fill utterances up to Whisper's 30 s: faster, not what it was trained on")  # fmt: skip
     add("--dropout", type=ratio, default=0.1, help="share of activations left out in the heads")

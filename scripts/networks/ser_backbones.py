@@ -192,36 +192,47 @@ def load_backbone(path: str, trim: bool = False, checkpointing: bool = False) ->
 
     WeightsError for a folder of another kind, or one whose weights do not all fit.
     """
-    kind = read_json(os.path.join(path, "config.json")).get("model_type")
+    about = described(path)
+    kind = about["config"]["model_type"]
     if kind == "whisper":
         model = load_model(
             _whisper_encoder(), path, spare=lambda key: "decoder." in key or key.startswith("proj_out"),
             key_mapping={r"^(model\.)?encoder\.": ""}, encoder_layerdrop=0.0,
         )  # fmt: skip
-    elif kind in (*KINDS, BERT):
+    else:
         from transformers import AutoModel
 
         model = load_model(AutoModel, path, UNUSED, _of_a_head, **STILL)
-    else:
-        wanted = f"whisper, {BERT}, {', '.join(KINDS)}"
-        raise WeightsError(f"{path}: model_type {kind!r}; wanted {wanted}")
-    found = _wrap(kind, model, described(path)["normalise"], trim).requires_grad_(True)
-    if kind == "whisper":
+    return trainable(_wrap(kind, model, about["normalise"], trim), checkpointing)
+
+
+def trainable(backbone: Any, checkpointing: bool) -> Any:
+    """Return a backbone whose weights learn, all but Whisper's fixed positions."""
+    backbone.requires_grad_(True)
+    model = backbone.encoder if isinstance(backbone, Whisper) else backbone.model
+    if isinstance(backbone, Whisper):
         model.embed_positions.requires_grad_(False)  # sinusoids
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return found
+    return backbone
 
 
 def described(path: str) -> dict[str, Any]:
-    """Return what tells a backbone but for its weights: its config and whether its input is normalised."""
+    """Return what tells a backbone but for its weights: its config and whether its input is normalised.
+
+    WeightsError for a model of another kind.
+    """
+    config = read_json(os.path.join(path, "config.json"))
+    if config.get("model_type") not in ("whisper", BERT, *KINDS):
+        wanted = f"whisper, {BERT}, {', '.join(KINDS)}"
+        raise WeightsError(f"{path}: model_type {config.get('model_type')!r}; wanted {wanted}")
     front = os.path.join(path, "preprocessor_config.json")
     normalise = read_json(front).get("do_normalize", True) if os.path.exists(front) else True
-    return {"config": read_json(os.path.join(path, "config.json")), "normalise": normalise}
+    return {"config": config, "normalise": normalise}
 
 
 def empty_backbone(about: dict[str, Any], trim: bool) -> nn.Module:
-    """Return the backbone that `described` tells of, its weights random: a checkpoint brings them."""
+    """Return the backbone that `described` tells of, with random weights."""
     from transformers import AutoConfig, AutoModel
 
     settings = dict(about["config"])

@@ -18,7 +18,7 @@ from networks import checkpoints
 from networks.device import choose
 from networks.distributed import Group
 from networks.ser import SerModel
-from networks.ser_backbones import empty_backbone, load_backbone
+from networks.ser_backbones import empty_backbone, load_backbone, trainable
 from networks.ser_batches import Utterances
 from networks.ser_evaluation import evaluate, summary
 from networks.ser_task import SerTask
@@ -45,8 +45,12 @@ def build_task(
     args: Any,
     log: Callable[[str], None],
 ) -> SerTask:
-    """Return the task of a run: the backbone's published weights, and new heads."""
-    backbone = load_backbone(weights, config["whisper_trim"], config["gradient_checkpointing"])
+    """Return the task of a run: the backbone, its weights published ones or random, and new heads."""
+    trim, checkpointing = config["whisper_trim"], config["gradient_checkpointing"]
+    if config["from_scratch"]:
+        backbone = trainable(empty_backbone(config["backbone_about"], trim), checkpointing)
+    else:
+        backbone = load_backbone(weights, trim, checkpointing)
     model = _model(config, backbone).to(device)
     tokenizer = SentencePieceTokenizer(model_path=tokenizer_path)
     tokenizer.load_tokenizer()

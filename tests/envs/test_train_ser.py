@@ -305,3 +305,18 @@ def test_evaluate_falls_back_to_the_cpu(
     status, said = ser.call(evaluate_ser.main, folder, *typed, "--tokenizer_path", other)
     assert status == 2
     assert re.search(r"other.model: found", said)
+
+
+def test_from_scratch_needs_no_weights(folder: Path, tmp_path: Path) -> None:
+    """And begins with the same ones each time, which are not those of the folder."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((folder / "xlsr/config.json").read_text())
+    typed = [*SMALL, *ser.data_flags(), "--num_epochs", 1, "--backbone_model", bare]
+    assert "bare" in ser.run(folder, *typed, "--save_dir", tmp_path / "no", ok=2)
+    for name in ("one", "two"):
+        ser.run(folder, *typed, "--from_scratch", "--save_dir", tmp_path / name)
+    one, two = (ser.lines(one_run(tmp_path / name), "loss") for name in ("one", "two"))
+    assert one == two
+    ser.run(folder, *typed, "--backbone_model", folder / "xlsr", "--save_dir", tmp_path / "weights")
+    assert ser.lines(one_run(tmp_path / "weights"), "loss")[0]["loss"] != one[0]["loss"]

@@ -31,7 +31,7 @@ from amela.signals import Stop
 
 ALONE_FACTOR = 0.2  # of the learning rates at alpha 0: Cai et al. 2021 take 1e-5 there instead of 5e-5
 CURVES = {
-    "losses of the heads, validation": {"valid_ser": "SER", "valid_ctc": "CTC", "valid_prosody": "prominence"},
+    "losses of heads, validation": {"valid_ser": "SER", "valid_ctc": "CTC", "valid_prosody": "prominence"},
     "emotion, validation": {"valid_ua": "UA", "valid_accuracy": "WA", "valid_macro_f1": "macro-F1"},
     "words, validation": {"valid_wer": "WER", "valid_cer": "CER", "valid_empty_share": "empty hypotheses"},
     "blank of CTC": {

@@ -129,7 +129,7 @@ def ctc(folder: Path, epochs: int) -> None:
         runs = dict(zip(PENALTIES, pool.map(run, PENALTIES)))
     rows = []
     for penalty, (seconds, lines) in runs.items():
-        for line in [*lines[1 :: max(1, len(lines) // 6)], lines[-1]]:
+        for line in lines[:: -max(1, len(lines) // 7)][::-1]:
             shown = [f"{line[f'valid_{name}']:.3f}" for name in SHOWN]
             rows.append([str(penalty), str(line["epoch"]), *shown, f"{seconds / 60:.1f}"])
     columns = ["penalty", "epoch", "CTC", "p(blank)", "blank is best", "empty", "WER", "min of the run"]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import ser_runs as ser
 import soundfile
-import torch
 import training_runs as runs
 
 from cluster import Cluster
@@ -70,8 +69,8 @@ def completed(cluster: Cluster, here: Path, job: str) -> None:
 
 
 def test_a_run_stopped_or_lost_ends_as_one_left_alone(cluster: Cluster, here: Path) -> None:
-    """USR1, as before a time limit, and a power cut: requeued without help, the same bit by bit, all logged."""
-    flags = [*MODEL, *ser.HEADS, "--num_epochs", 40, "--experiment_name", "x", *ser.data_flags()]
+    """USR1, as before a time limit, and a power cut: requeued by itself, the same bit by bit, all logged."""
+    flags = [*MODEL, *ser.HEADS, "--num_epochs", 25, "--experiment_name", "x", *ser.data_flags()]
     stopped, lost = (
         submit(cluster, here, where, "slurm/ser.slurm", *flags, "--save_dir", name)
         for name, where in (("stopped", "--nodelist=n1"), ("lost", "--exclude=n1"))
@@ -80,7 +79,7 @@ def test_a_run_stopped_or_lost_ends_as_one_left_alone(cluster: Cluster, here: Pa
         ("stopped", lambda: cluster.run("scancel", "--batch", "--signal=USR1", stopped)),
         ("lost", lambda: cluster.power_cut(node := cluster.field(lost, "NodeList")) or node),
     ):
-        wait_for_lines(cluster, here, f"{name}/x_s42/metrics.jsonl", 20)
+        wait_for_lines(cluster, here, f"{name}/x_s42/metrics.jsonl", 12)
         node = hurt()
     try:
         ser.run(here, *flags, "--save_dir", "whole")
@@ -101,12 +100,13 @@ def test_a_run_stopped_or_lost_ends_as_one_left_alone(cluster: Cluster, here: Pa
 
 
 def test_an_array_of_alphas_finds_the_best_of_all(cluster: Cluster, here: Path) -> None:
-    """The same as one process does, though a task is preempted; a part of the array again is those alphas."""
-    typed = [*MODEL, "--ablation_epochs", 15, "--ablation_alphas", *ALPHAS, *ser.data_flags(), "--save_dir"]
-    job = submit(cluster, here, "--array=0-4", "slurm/ser_ablation.slurm", *typed, "array")
-    wait_for_lines(cluster, here, "array/ablation/*_asr0.001_*/metrics.jsonl", 6)
+    """A task is preempted on the way, which changes nothing in its run."""
+    typed = [*MODEL, "--ablation_epochs", 12, *ser.data_flags()]
+    array = ["--array=0-4", "slurm/ser_ablation.slurm", *typed, "--ablation_alphas", *ALPHAS]
+    job = submit(cluster, here, *array, "--save_dir", "array")
+    wait_for_lines(cluster, here, "array/ablation/*_asr0.001_*/metrics.jsonl", 4)
     cluster.run("scontrol", "requeue", f"{job}_1")
-    ser.run(here, "--run_ablation_study", *typed, "whole")
+    ser.run(here, "--run_ablation_study", *typed, "--ablation_alphas", 0.001, "--save_dir", "whole")
     completed(cluster, here, job)
     assert [cluster.field(f"{job}_{task}", "Restarts") for task in range(5)] == ["0", "1", "0", "0", "0"]
     assert "going on from step" in log(here, f"ser_ablation_{job}_1")
@@ -114,16 +114,14 @@ def test_an_array_of_alphas_finds_the_best_of_all(cluster: Cluster, here: Path) 
                     for name in ("array", "whole"))  # fmt: skip
     assert [row["alpha_asr"] for row in found["runs"]] == list(ALPHAS)
     assert found["missing"] == []
-    for row, other in zip(found["runs"], whole["runs"]):
-        assert (row["valid"], row["test"]) == (other["valid"], other["test"])
-        runs.assert_same_run(here / row["run"], here / other["run"])
-    done = {row["alpha_asr"]: json.loads((here / row["run"] / "done.json").read_text()) for row in found["runs"]}
-    best = max(ALPHAS, key=lambda alpha: (done[alpha]["ua"], -done[alpha]["best_loss"]))
-    assert found["best_alpha_asr"] == best
-    (chosen,) = (row for row in found["runs"] if row["alpha_asr"] == best)
-    assert (here / "array/best_model.pt").read_bytes() == (here / chosen["run"] / "best.pt").read_bytes()
-    model = torch.load(here / "array/best_model.pt", weights_only=True)
-    assert model["config"]["alpha_asr"] == best
+    preempted, alone = found["runs"][1], whole["runs"][0]
+    assert (preempted["valid"], preempted["test"]) == (alone["valid"], alone["test"])
+    runs.assert_same_run(here / preempted["run"], here / alone["run"])
+    done = [json.loads((here / row["run"] / "done.json").read_text()) for row in found["runs"]]
+    best = max(range(5), key=lambda place: (done[place]["ua"], -done[place]["best_loss"]))
+    assert found["best_alpha_asr"] == ALPHAS[best]
+    weights = here / found["runs"][best]["run"] / "best.pt"
+    assert (here / "array/best_model.pt").read_bytes() == weights.read_bytes()
 
 
 def folds(here: Path, *words: object) -> str:
@@ -135,7 +133,7 @@ def test_an_array_of_folds_gives_mean_and_deviation(cluster: Cluster, here: Path
     """Five and ten of them, by voice; a task beyond the folds says so."""
     for count in (5, 10):
         folds(here, "split", "metadata/voices.json", f"folds{count}", "--by", "speaker", "--folds", count)
-    flags = [*MODEL, "--use_alpha_ser", "--num_epochs", 4, "--vocab_size", 24]
+    flags = [*MODEL, "--use_alpha_ser", "--num_epochs", 4, "--batch_size", 6, "--vocab_size", 24]
     jobs = {
         count: submit(cluster, here, f"--array={indices}", "slurm/ser_folds.slurm", f"folds{count}",
                       f"cv{count}", *flags)

@@ -70,7 +70,8 @@ def completed(cluster: Cluster, here: Path, job: str) -> None:
 
 def test_a_run_stopped_or_lost_ends_as_one_left_alone(cluster: Cluster, here: Path) -> None:
     """USR1, as before a time limit, and a power cut: requeued by itself, the same bit by bit, all logged."""
-    flags = [*MODEL, *ser.HEADS, "--num_epochs", 25, "--experiment_name", "x", *ser.data_flags()]
+    few_saves = ("--batch_size", 1, "--save_steps", 1000)  # at the end of each epoch, every eight steps
+    flags = [*MODEL, *ser.HEADS, *few_saves, "--num_epochs", 12, "--experiment_name", "x", *ser.data_flags()]
     stopped, lost = (
         submit(cluster, here, where, "slurm/ser.slurm", *flags, "--save_dir", name)
         for name, where in (("stopped", "--nodelist=n1"), ("lost", "--exclude=n1"))

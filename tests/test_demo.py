@@ -144,24 +144,52 @@ def test_without_flite_espeak_speaks_and_says_so(tmp_path: Path) -> None:
     assert min(sizes) > 60_000
 
 
-def test_ctrl_c_and_the_same_command_goes_on_to_the_end(clone: Path, few: Path) -> None:
-    """Stopped while the models train; what was made before is not made again."""
-    command = ["bash", str(clone / "demo.sh"), str(few)]
+def stop_at(clone: Path, logs: str, *arguments: object) -> str:
+    """Start the demo, stop it by Ctrl-C once there is such a log; return what it said."""
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, text=True, env=alone()
-    )
+        ["bash", str(clone / "demo.sh"), *map(str, arguments)], start_new_session=True,
+        stdout=subprocess.PIPE, text=True, env=alone(),
+    )  # fmt: skip
     deadline = time.monotonic() + 300
-    while not list((clone / "logs").glob("train_*.out")) and process.poll() is None:
+    while not list((clone / "logs").glob(logs)) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everything in the foreground
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 75, said
-    assert "local_sbatch.py slurm/vad.slurm" in said
     assert "the same command goes on from here" in said
+    return said
+
+
+def test_ctrl_c_and_the_same_command_goes_on_to_the_end(clone: Path, few: Path) -> None:
+    """Stopped while the models train; what was made before is not made again."""
+    assert "local_sbatch.py slurm/vad.slurm" in stop_at(clone, "train_*.out", few)
     before = times_of_files(clone)
     check_results(clone, demo(clone, few))
     assert times_of_files(clone) == before
+
+
+def test_emotions_of_voices_never_heard_are_learnt(clone: Path, corpus: Path) -> None:
+    """The first that `make demo` does without a folder: speech, a model, its test."""
+    shutil.copytree(corpus, clone / "output/demo_corpus")  # which is not spoken again
+    said = stop_at(clone, "vad_*.out")
+    assert "local_sbatch.py slurm/ser.slurm" in said
+    tested = clone / "output/demo_emotion_test"
+    assert {path.name for path in tested.iterdir()} >= {
+        "test_metrics.json", "eval_config.json", "summary.txt", "predictions.json", "confusion.png",
+    }  # fmt: skip
+    summary = (tested / "summary.txt").read_text()
+    assert summary in said
+    found = json.loads((tested / "test_metrics.json").read_text())
+    assert found["majority"]["ua"] == pytest.approx(1 / 6)
+    assert found["ua_interval"][0] > 0.4, summary
+    (run,) = (clone / "checkpoints/demo_ser").glob("*/done.json")
+    assert {"ua", "wer", "prosody_f1"} <= set(json.loads(run.read_text()))
+    voices = {}
+    for split in ("train", "valid", "test"):
+        lines = (clone / f"output/demo_emotions/{split}.json").read_text().splitlines()
+        voices[split] = {json.loads(line)["speaker"] for line in lines}
+    assert sum(map(len, voices.values())) == len(set().union(*voices.values())) == 12
 
 
 def times_of_files(clone: Path) -> dict[str, int]:

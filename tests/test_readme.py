@@ -150,7 +150,7 @@ SMALL = {  # what makes a command run in seconds and without a download, by its 
 }
 
 
-IN_TRAIN = (  # transformers is not here: tests/envs runs them
+IN_TRAIN = (  # tests/envs runs them, with small models
     "train_audio_gpt2", "infer_audio_gpt2", "train_ser", "evaluate_ser",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+from amela import grid
 from amela.errors import CallError
 from amela.files import write_aside
 from amela.run_folder import DONE
@@ -18,13 +19,10 @@ TEST = ("ua", "wa", "macro_f1", "wer", "cer", "prosody_f1", "prosody_auc")
 
 
 def mine(alphas: Sequence[float], place: Place) -> list[float]:
-    """Return the alphas of this task of an array, all of them outside."""
+    """Return the alphas of this task of an array, counted as the points of a grid; all of them outside."""
     if len(set(alphas)) < len(alphas):
         raise CallError(f"--ablation_alphas {' '.join(f'{alpha:g}' for alpha in alphas)}: one stands twice")
-    if not place.is_array:
-        return list(alphas)
-    tasks = (place.last or 0) - (place.first or 0) + 1
-    return list(alphas[(place.task or 0) - (place.first or 0) :: tasks])
+    return [alphas[point] for point in grid.mine(len(alphas), place)]
 
 
 def report(folder: Path, runs: dict[float, Path], log: Callable[[str], None]) -> Path | None:

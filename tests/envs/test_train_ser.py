@@ -18,8 +18,11 @@ import torch
 import training_runs as runs
 
 import evaluate_ser
+from amela import ablation
 from amela.cli import parser
+from amela.errors import CallError
 from amela.ser_flags import add_ser
+from amela.slurm import Place
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 DATA = """--audio_base_path "./AUDIO/" \\
@@ -145,6 +148,14 @@ def test_the_ablation(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (tmp_path / "array/best_model.pt").exists() == (task == 0)
     for row, other in zip(found["runs"], whole["runs"]):
         assert (row["valid"], row["test"]) == (other["valid"], other["test"])
+
+
+def test_a_part_of_an_ablations_array_is_those_alphas() -> None:
+    place = Place("7", 3, 2, 1, 3, 0)  # --array=1,3
+    assert ablation.mine([0.0, 0.001, 0.01, 0.1, 1.0], place) == [0.1]
+    assert ablation.mine([0.0, 0.001, 0.01, 0.1, 1.0], place._replace(task=1)) == [0.001]
+    with pytest.raises(CallError, match="task 3, wanted 0 to 1"):
+        ablation.mine([0.1, 1.0], place)
 
 
 def command(folder: Path, *flags: object) -> list[str]:

@@ -55,13 +55,43 @@ def read_splits(
     if not problems:
         wheres = [[where for where, _ in of_file] for of_file in rows]
         found = [_with_durations(*pair, problems) for pair in zip(wheres, found)]
-    if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise SerDataError("; ".join(problems[:SHOWN]) + more)
+    _refuse(problems)
     for path, split in zip(paths, found):
         if not split:
             raise SerDataError(f"{path}: no utterance in it; wanted JSON lines")
     return found, names
+
+
+def read_words(path: str) -> list[tuple[str, ...]]:
+    """Return the words of each utterance of a file; SerDataError names lines that cannot be used."""
+    problems: list[str] = []
+    found = []
+    for where, record in _rows(path, problems):
+        words = _words(record)
+        if words is None:
+            problems.append(f"{where}: words {record['words']!r}, wanted a list of words")
+        else:
+            found.append(words)
+    _refuse(problems)
+    if not any(any(words) for words in found):
+        raise SerDataError(f"{path}: no words in it; wanted JSON lines with words or text")
+    return found
+
+
+def _words(record: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the words of a record, its text's where it has no list; None where they are no such list."""
+    words = record.get("words")
+    if words is None:
+        words = str(record.get("text") or "").split()
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return None
+    return tuple(word.strip() for word in words)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise SerDataError("; ".join(problems[:SHOWN]) + more)
 
 
 def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -101,9 +131,7 @@ def label_of(emotion: Any) -> Any:
 
 def _read(where: str, record: dict[str, Any], base: str, names: list[str],
           problems: list[str]) -> Utterance | None:  # fmt: skip
-    label, words = label_of(record.get("emotion")), record.get("words")
-    if words is None:
-        words = str(record.get("text") or "").split()
+    label, words = label_of(record.get("emotion")), _words(record)
     marks = record.get("prosody_annotations")
     index = label if isinstance(label, int) else names.index(label) if label in names else -1
     path = record.get("audio_filepath")
@@ -112,8 +140,8 @@ def _read(where: str, record: dict[str, Any], base: str, names: list[str],
         what = "no audio_filepath"
     elif not 0 <= index < len(names):
         what = f"emotion {record.get('emotion')!r}, wanted one of {len(names)}: {', '.join(names)}"
-    elif not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        what = f"words {words!r}, wanted a list of words"
+    elif words is None:
+        what = f"words {record['words']!r}, wanted a list of words"
     elif marks is not None and not _are_marks(marks, len(words)):
         what = f"{len(words)} words and prosody_annotations {marks!r}, wanted 0 or 1 a word"
     else:
@@ -124,7 +152,6 @@ def _read(where: str, record: dict[str, Any], base: str, names: list[str],
     if what:
         problems.append(f"{where}: {what}")
         return None
-    words = tuple(word.strip() for word in words)
     return Utterance(
         str(record.get("id") or record["audio_filepath"]),
         record_window(record),

@@ -8,13 +8,15 @@ import os
 from contextlib import nullcontext
 from typing import Any, Callable
 
+import numpy as np
 import torch
 
 from media.audio import AudioError
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
-from media.ser_data import SerDataError, Utterance
+from media.ser_data import SerDataError, Utterance, read_words
 from media.token_settings import TokenizerError
-from networks import checkpoints
+from networks import checkpoints, ngram
+from networks.ctc_decode import Fusion
 from networks.device import choose
 from networks.distributed import Group
 from networks.ser import SerModel
@@ -115,6 +117,18 @@ def tokenizer_of(path: str, config: dict[str, Any]) -> SentencePieceTokenizer:
             f"({config['vocab_size']}); wanted the tokenizer of that run"
         )
     return found
+
+
+def fusion_of(
+    path: str, config: dict[str, Any], tokenizer: SentencePieceTokenizer, weight: float, order: int
+) -> Fusion:
+    """Return an n-gram (modified Kneser-Ney) of the pieces of transcripts, for the beam; SerDataError where a
+    file has no words, WeightsError where the model has none to help with.
+    """
+    if not config["use_alpha_asr"]:
+        raise WeightsError("the model has no head of words; wanted one trained with --use_alpha_asr")
+    texts = [[token for word in words for token in tokenizer.encode(word)] for words in read_words(path)]
+    return Fusion(ngram.fit(map(np.array, filter(None, texts)), config["vocab_size"], order), weight)
 
 
 def amp(wanted: bool, device: str) -> Any:

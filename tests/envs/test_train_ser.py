@@ -25,6 +25,7 @@ from amela.cli import parser
 from amela.ser_flags import add_ser
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+README = SCRIPTS.parent / "README.md"
 COMMANDS = Path(__file__).resolve().parents[1] / "data/prosody_ser_commands.sh"
 PUBLISHED = {
     name: shlex.split(command.replace("\\\n", ""))  # as a shell reads it
@@ -158,6 +159,22 @@ def test_published_commands_run(
         assert again == tested
         assert (here / "eval_results/summary.txt").read_text() == summary
         assert "lm_jsonl" not in json.loads((here / "eval_results/eval_config.json").read_text())
+
+
+def test_the_tokenizer_of_the_readme(tmp_path: Path) -> None:
+    """Typed as it stands there, in one process; a size that does not match is told."""
+    block = next(re.finditer(r"```python\n([^`]*SentencePieceTokenizer\([^`]*)```", README.read_text()))[1]
+    text = "your_text_data = ['go now', 'stay here now'] * 20\n" + block
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": str(SCRIPTS)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "akan_mtl_tokenizer.model",
+        "akan_mtl_tokenizer.vocab",
+    }
+    trained, loaded = done.stdout.splitlines()
+    assert re.search(r"asked for 16000 pieces, has \d+, which is taken", trained)
+    assert re.search(r"akan_mtl_tokenizer.model: asked for 16000 pieces, has \d+, which is taken", loaded)
 
 
 def test_the_ablation(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,29 +343,6 @@ def test_early_stopping_counts_evaluations(folder: Path, tmp_path: Path) -> None
     ser.run(folder, *typed, "--eval_steps", 1, "--early_stopping_patience", 3, "--save_dir", tmp_path)
     assert json.loads((one_run(tmp_path) / "done.json").read_text())["ended"] == "no gain in 3 evaluations"
     assert len(ser.lines(one_run(tmp_path), "valid_ua")) < 9
-
-
-def test_evaluate_falls_back_to_the_cpu(
-    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """And writes what the documentation says, the same figures as the training's own test."""
-    assert not torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    ser.run(folder, *SMALL, *ser.data_flags(), "--num_epochs", 1, "--save_dir", tmp_path)
-    typed = ["--checkpoint_path", tmp_path / "best_model.pt", "--decode_method", "beam", "--device", "cuda",
-             "--audio_base_path", "./AUDIO/", "--tokenizer_path", "akan_mtl_tokenizer.model", "--test_jsonl",
-             "./json_data/ser_audio_features_wav_test.jsonl", "--output_dir", tmp_path / "eval"]  # fmt: skip
-    assert ser.call(evaluate_ser.main, folder, *typed) == (0, "")
-    assert "warning: PyTorch finds no GPU here; going on with --device cpu" in "".join(capfd.readouterr())
-    made = {path.name for path in (tmp_path / "eval").iterdir()}
-    assert made == {"test_metrics.json", "eval_config.json", "summary.txt", "predictions.json",
-                    "confusion.png", "recall.png"}  # fmt: skip
-    tested = (tmp_path / "eval/test_metrics.json").read_text()
-    assert json.loads(tested) == json.loads((one_run(tmp_path) / "test_metrics.json").read_text())
-    other = tmp_path / "other.model"
-    other.write_bytes((folder / "akan_mtl_tokenizer.model").read_bytes() + b"\n")
-    status, said = ser.call(evaluate_ser.main, folder, *typed, "--tokenizer_path", other)
-    assert status == 2
-    assert re.search(r"other.model: found", said)
 
 
 def test_from_scratch_needs_no_weights(folder: Path, tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_the_tokenizer_of_the_readme(tmp_path: Path) -> None:
     """Typed as it stands there, in one process; a size that does not match is told."""
     block = next(re.finditer(r"```python\n([^`]*SentencePieceTokenizer\([^`]*)```", README.read_text()))[1]
     text = "your_text_data = ['go now', 'stay here now'] * 20\n" + block
-    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": str(SCRIPTS)})  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
         "akan_mtl_tokenizer.model",

@@ -106,7 +106,7 @@ def test_a_language_model_puts_words_right(
     assert said.items() <= json.loads((tmp_path / "lm/eval_config.json").read_text()).items()
     assert "language model: 4-gram of the pieces of " in (tmp_path / "lm/summary.txt").read_text()
     for name in ("summary.txt", "eval_config.json", "test_metrics.json"):
-        assert not re.search("lm_jsonl|language.model", (tmp_path / "plain" / name).read_text())
+        assert not re.search("lm_order|language model:", (tmp_path / "plain" / name).read_text())
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from typing import Any
 
-from amela.cli import parser, positive
+from amela.cli import amount, parser, positive
 from amela.errors import OK, CallError, run_main
 from amela.files import make_folder, write_aside
 from amela.log import log
@@ -39,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         help="how words are read off the CTC head",
     )
     add("--lm-jsonl", metavar="FILE", help="utterances whose words teach the beam which pieces go together")
-    add("--lm-weight", type=float, default=0.5, help="times the log-probability that it has of a piece")
+    add("--lm-weight", type=amount, default=0.5, help="times the log-probability that it has of a piece")
     add("--lm-order", type=positive, default=3, help="pieces of its longest n-grams")
     add("--output-dir", default="eval_results", metavar="DIR", help="where the results go")
     add("--use-amp", action=argparse.BooleanOptionalAction, default=True, help="mixed precision on a GPU")
@@ -52,8 +51,6 @@ def parse_args() -> argparse.Namespace:
         raise CallError(
             "--lm_jsonl with --decode_method greedy: the best path has no language model; wanted beam"
         )
-    if not 0 <= args.lm_weight < math.inf:
-        raise CallError(f"--lm_weight {args.lm_weight:g}: wanted at least 0")
     return args
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from media.audio import AudioError, probe, record_window
+from media.audio import AudioError, AudioInfo, check_window, probe, record_window
 
 PROSODY_SER = (
     "Neutral", "Confusion", "Anger", "Disgust", "Frustration", "Sadness", "Surprise", "Joy", "Fear",
@@ -49,8 +49,11 @@ def read_splits(
     problems: list[str] = []
     rows = [list(_rows(path, problems)) for path in paths]
     names = list(emotions or _names([record for _, record in rows[0]]))
+    _check_names(names)
+    numbered = bool(emotions) or names == list(PROSODY_SER)  # else a number would be that of an alphabet
     found = [
-        [one for one in (_read(*row, base, names, problems) for row in of_file) if one] for of_file in rows
+        [one for one in (_read(*row, base, names, numbered, problems) for row in of_file) if one]
+        for of_file in rows
     ]
     if not problems:
         wheres = [[where for where, _ in of_file] for of_file in rows]
@@ -96,7 +99,7 @@ def _refuse(problems: list[str]) -> None:
 
 def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = [(f"{path}:{number}", line) for number, line in enumerate(file, 1) if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise SerDataError(f"{path}: {error}; wanted JSON lines, one an utterance") from error
@@ -115,31 +118,45 @@ def _rows(path: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _names(records: list[dict[str, Any]]) -> list[str]:
-    labels = [label_of(record.get("emotion")) for record in records]
+    labels = [label for record in records if (label := label_of(record.get("emotion"))) is not None]
     if all(not isinstance(label, str) for label in labels[:1]):  # the first says what all are
         return list(PROSODY_SER)
     return sorted({label for label in labels if isinstance(label, str)})
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise SerDataError for two names that are one, capitals aside."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.strip().casefold(), name)
+        if other != name or names.count(name) > 1:
+            raise SerDataError(f"emotions {other!r} and {name!r}: wanted one spelling of each, and each once")
 
 
 def label_of(emotion: Any) -> Any:
     """Return the label in a field `emotion`: a number or a name, None where it says nothing."""
     if isinstance(emotion, dict):
         emotion = emotion.get("label")
+    if isinstance(emotion, float) and emotion.is_integer():  # as pandas writes numbers
+        emotion = int(emotion)
     is_label = isinstance(emotion, (int, str)) and not isinstance(emotion, bool)
     return emotion if is_label else None
 
 
 def _read(where: str, record: dict[str, Any], base: str, names: list[str],
-          problems: list[str]) -> Utterance | None:  # fmt: skip
+          numbered: bool, problems: list[str]) -> Utterance | None:  # fmt: skip
     label, words = label_of(record.get("emotion")), _words(record)
     marks = record.get("prosody_annotations")
-    index = label if isinstance(label, int) else names.index(label) if label in names else -1
+    is_number = numbered and isinstance(label, int)
+    index = label if is_number else names.index(label) if label in names else -1
     path = record.get("audio_filepath")
     what = ""
     if not isinstance(path, str):
         what = "no audio_filepath"
     elif not 0 <= index < len(names):
-        what = f"emotion {record.get('emotion')!r}, wanted one of {len(names)}: {', '.join(names)}"
+        wanted = f"wanted one of {len(names)}: {', '.join(names)}"
+        wanted += f"; or its number, 0 to {len(names) - 1}" if numbered else ""
+        what = f"emotion {record.get('emotion')!r}, {wanted}"
     elif words is None:
         what = f"words {record['words']!r}, wanted a list of words"
     elif marks is not None and not _are_marks(marks, len(words)):
@@ -168,29 +185,51 @@ def _are_marks(marks: Any, words: int) -> bool:
 
 
 def _wrong_times(record: dict[str, Any]) -> str:
-    """Return what is wrong with offset and duration, nothing where they are numbers of seconds."""
+    """Return what is wrong with offset, duration and channel, nothing where they are such numbers."""
     for name in ("offset", "duration"):
         value = record.get(name)
         good = value is None or (isinstance(value, (int, float)) and 0 <= value < float("inf"))
         if not good:
             return f"{name} {value!r}, wanted seconds"
+    if record.get("offset") is not None and record.get("duration") == 0:
+        return "duration 0, wanted more"
+    channel = record.get("channel")
+    if channel is not None and type(channel) is not int:
+        return f"channel {channel!r}, wanted its number, from 0"
     return ""
 
 
 def _with_durations(wheres: list[str], split: list[Utterance], problems: list[str]) -> list[Utterance]:
     """Return the utterances with the durations of those that go to the end of their file, by its header."""
-
-    def measure(where: str, one: Utterance) -> Utterance | str:
-        try:
-            ends_s = 0.0 if one.duration_s else probe(one.window["path"]).duration_s
-        except AudioError as error:
-            return f"{where}: {error}"
-        return one if one.duration_s else one._replace(duration_s=ends_s - one.window.get("offset_s", 0.0))
-
+    paths = list(dict.fromkeys(one.window["path"] for one in split))
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(measure, wheres, split))
-    problems += [one for one in found if isinstance(one, str)]
-    return [one for one in found if not isinstance(one, str)]
+        headers = dict(zip(paths, pool.map(_header, paths)))
+    found = []
+    for where, one in zip(wheres, split):
+        try:
+            found.append(one._replace(duration_s=_duration_s(one, headers[one.window["path"]])))
+        except AudioError as error:
+            problems.append(f"{where}: {error}")
+    return found
+
+
+def _header(path: str) -> AudioInfo | AudioError:
+    try:
+        return probe(path)
+    except AudioError as error:
+        return error
+
+
+def _duration_s(one: Utterance, header: AudioInfo | AudioError) -> float:
+    """Return the seconds of sound; AudioError where the file has no such window or channel."""
+    if isinstance(header, AudioError):
+        raise header
+    window: dict[str, Any] = {"offset_s": 0.0, "duration_s": None, **one.window}
+    check_window(info=header, **window)
+    duration_s = one.duration_s or header.duration_s - window["offset_s"]
+    if duration_s <= 0:
+        raise AudioError(f"{window['path']}: ends at {header.duration_s:g} s, wanted sound behind that")
+    return duration_s
 
 
 def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
@@ -205,6 +244,21 @@ def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
                 said.append(
                     f"{first} and {second} share {len(both)} speakers ({', '.join(both[:SHOWN])}{more})"
                 )
+    return said
+
+
+def doubts(splits: dict[str, list[Utterance]], names: Sequence[str]) -> list[str]:
+    """Return warnings about a test set: what of it stands in another set, and what nobody trains on."""
+    windows = {name: {tuple(one.window.items()) for one in split} for name, split in splits.items()}
+    said = []
+    for name in ("train", "valid"):
+        if both := len(windows[name] & windows["test"]):
+            said.append(f"warning: {both} of {len(windows['test'])} utterances of test are in {name} too")
+    unseen = {one.emotion for one in splits["test"]} - {one.emotion for one in splits["train"]}
+    if unseen:
+        said.append(
+            f"warning: nobody in train is {' or '.join(names[one] for one in sorted(unseen))}, in test some are"
+        )
     return said
 
 

@@ -102,7 +102,7 @@ def _of_emotions(utterances: Sequence[Utterance], said: list[int], names: list[s
 
 
 def _of_texts(utterances: Sequence[Utterance], said: list[str]) -> dict[str, Any]:
-    pairs = [(" ".join(one.words), text) for one, text in zip(utterances, said) if one.words]
+    pairs = [(" ".join(one.words), text) for one, text in zip(utterances, said) if any(one.words)]
     if not pairs:
         return {"wer": None, "cer": None}
     words, characters = ([count(*pair) for pair in pairs] for count in (count_words, count_characters))

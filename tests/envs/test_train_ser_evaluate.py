@@ -119,7 +119,6 @@ def test_a_language_model_puts_words_right(
         (["--lm_jsonl", "gone.jsonl"], r"gone.jsonl: .*wanted JSON lines"),
         (["--lm_jsonl", "empty.jsonl"], r"empty.jsonl: no words in it"),
         (["--lm_jsonl", "bad.jsonl"], r"bad.jsonl:2: words 'go', wanted a list of words"),
-        (["--lm_jsonl", "texts.jsonl", "--lm_weight", "nan"], r"--lm_weight nan: wanted at least 0"),
         (["--lm_jsonl", "texts.jsonl", "--checkpoint_path", "deaf/best_model.pt"], r"no head of words"),
         (["--tokenizer_path", "other.model"], r"other.model: found \d+ pieces that are not those"),
         (["--checkpoint_path", "gone.pt"], r"gone.pt: No such file or directory; wanted a checkpoint"),

@@ -62,6 +62,7 @@ def main() -> int:
     from media import ser_data
     from networks import ser_run
     from networks.checkpoints import CheckpointError
+    from networks.device import DeviceError, choose
     from networks.ser_evaluation import evaluate, summary
     from networks.ser_pictures import draw
 
@@ -70,6 +71,7 @@ def main() -> int:
         args.device = "cpu"
     make_folder(args.output_dir)
     try:
+        args.device = choose(args.device)
         model, config = ser_run.load(args.checkpoint_path, args.device)
         tokenizer = ser_run.tokenizer_of(args.tokenizer_path, config)
         (utterances,), _ = ser_data.read_splits([args.test_jsonl], args.audio_base_path, config["emotions"])
@@ -80,7 +82,7 @@ def main() -> int:
             metrics, said = evaluate(
                 model, config, utterances, tokenizer, args.device, args.batch_size, args.decode_method, fusion
             )
-    except (CheckpointError, *ser_run.BAD_INPUT) as exc:
+    except (CheckpointError, DeviceError, *ser_run.BAD_INPUT) as exc:
         raise CallError(str(exc)) from exc
     if fusion:
         metrics["language_model"] = {

@@ -250,15 +250,14 @@ def speakers_shared(splits: dict[str, list[Utterance]]) -> list[str]:
 def doubts(splits: dict[str, list[Utterance]], names: Sequence[str]) -> list[str]:
     """Return warnings about a test set: what of it stands in another set, and what nobody trains on."""
     windows = {name: {tuple(one.window.items()) for one in split} for name, split in splits.items()}
-    said = []
-    for name in ("train", "valid"):
-        if both := len(windows[name] & windows["test"]):
-            said.append(f"warning: {both} of {len(windows['test'])} utterances of test are in {name} too")
+    again = {name: len(windows[name] & windows["test"]) for name in ("train", "valid")}
+    said = [
+        f"warning: {count} utterances of test are in {name} too" for name, count in again.items() if count
+    ]
     unseen = {one.emotion for one in splits["test"]} - {one.emotion for one in splits["train"]}
     if unseen:
-        said.append(
-            f"warning: nobody in train is {' or '.join(names[one] for one in sorted(unseen))}, in test some are"
-        )
+        emotions = ", ".join(names[one] for one in sorted(unseen))
+        said.append(f"warning: emotions of test that nobody in train has: {emotions}")
     return said
 
 

@@ -99,8 +99,8 @@ def load(path: str, device: str) -> tuple[SerModel, dict[str, Any]]:
     program.
     """
     saved = checkpoints.read(path, device)
-    config = saved.get("config", {})
-    if "backbone_model" not in config:
+    config = saved.get("config", {}) if isinstance(saved, dict) else {}
+    if "backbone_about" not in config:
         raise checkpoints.CheckpointError(f"{path}: found another checkpoint, wanted one of train_ser.py")
     model = _model(config, empty_backbone(config["backbone_about"], config["whisper_trim"]))
     model.load_state_dict(saved["model"])

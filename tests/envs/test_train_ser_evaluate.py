@@ -121,6 +121,8 @@ def test_a_language_model_puts_words_right(
         (["--lm_jsonl", "bad.jsonl"], r"bad.jsonl:2: words 'go', wanted a list of words"),
         (["--lm_jsonl", "texts.jsonl", "--checkpoint_path", "deaf/best_model.pt"], r"no head of words"),
         (["--tokenizer_path", "other.model"], r"other.model: found \d+ pieces that are not those"),
+        (["--device", "tpu"], r"--device tpu: PyTorch knows no such device"),
+        (["--checkpoint_path", "other.pt"], r"other.pt: found another checkpoint, wanted one of train_ser"),
         (["--checkpoint_path", "gone.pt"], r"gone.pt: No such file or directory; wanted a checkpoint"),
     ],
 )
@@ -128,6 +130,7 @@ def test_bad_input_is_named(folder: Path, tmp_path: Path, flags: list[str], comp
     (folder / "texts.jsonl").write_text('{"text": "go now"}\n')
     (folder / "empty.jsonl").write_text('{"text": " "}\n{"words": [""]}\n')
     (folder / "bad.jsonl").write_text('{"text": "go"}\n{"words": "go"}\n')
+    torch.save([1, 2], folder / "other.pt")
     other = SentencePieceTokenizer(12, str(folder / "other"), log=lambda _: None)
     other.train_tokenizer(["go to"])
     status, said = evaluated(folder, tmp_path / "eval", *flags)

@@ -56,9 +56,9 @@ def build_task(
     model = _model(config, backbone).to(device)
     tokenizer = SentencePieceTokenizer(model_path=tokenizer_path)
     tokenizer.load_tokenizer()
-    train, valid, _ = (  # of the test set, what cannot be heard is said before training
-        Utterances(data[split], tokenizer.encode, backbone) for split in ("train", "valid", "test")
-    )
+    # of the test set too: what is too short to be heard is said before training
+    of = {split: Utterances(utterances, tokenizer.encode, backbone) for split, utterances in data.items()}
+    train, valid = of["train"], of["valid"]
     if config["use_alpha_prosody"] and not train.marked.any():
         raise SerDataError("the training set has no prosody_annotations, wanted by --use_alpha_prosody")
     if config["use_alpha_asr"] and not train.has_text.any():

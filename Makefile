@@ -58,6 +58,7 @@ bench:
 	$(AMELA_ENVS)/train/bin/python benchmarks/unit_files.py reading
 	$(AMELA_ENVS)/train/bin/python benchmarks/unit_files.py start
 	$(AMELA_ENVS)/train/bin/python benchmarks/ser.py --local $(AMELA_ENVS)/local/bin/python
+	$(AMELA_ENVS)/train/bin/python benchmarks/ser_speed.py --local $(AMELA_ENVS)/local/bin/python
 	$(AMELA_ENVS)/train/bin/python benchmarks/ngram.py
 	$(AMELA_ENVS)/train/bin/python benchmarks/lm_quality.py
 	$(AMELA_ENVS)/features/bin/python benchmarks/features.py speed

@@ -30,6 +30,16 @@ from amela.ser_flags import HEADS, add_ser
 from amela.signals import Stop
 
 ALONE_FACTOR = 0.2  # of the learning rates at alpha 0: Cai et al. 2021 take 1e-5 there instead of 5e-5
+CURVES = {
+    "losses of heads, validation": {"valid_ser": "SER", "valid_ctc": "CTC", "valid_prosody": "prominence"},
+    "emotion, validation": {"valid_ua": "UA", "valid_accuracy": "WA", "valid_macro_f1": "macro-F1"},
+    "words, validation": {"valid_wer": "WER", "valid_cer": "CER", "valid_empty_share": "empty hypotheses"},
+    "blank of CTC": {
+        "blank_share": "mean p, training", "argmax_blank_share": "likeliest, training",
+        "valid_blank_share": "mean p, validation", "valid_argmax_blank_share": "likeliest, validation",
+    },
+    "prominence, validation": {"valid_prosody_f1": "F1"},
+}  # fmt: skip
 SEED_NAMES = ("best_model.pt", "{backbone}_best_model.pt")
 
 
@@ -195,7 +205,7 @@ def finish(args: argparse.Namespace, folder: Path) -> None:
     from networks import curves, ser_run
 
     if not (folder / "summary.txt").exists():
-        curves.draw(str(folder), "alpha-weighted", write_aside)
+        curves.draw(str(folder), "alpha-weighted", write_aside, CURVES)
         names = json.loads((folder / "config.json").read_text())["emotions"]
         (utterances,), _ = ser_data.read_splits([args.test_jsonl], args.audio_base_path, names)
         ser_run.test(str(folder), utterances, args, write_aside)

@@ -73,15 +73,16 @@ def _add_losses(flags: Parser) -> None:
         default=0.01,
         help="times the entropy of frames, in nats: is taken off",
     )
+    add("--ctc-entropy-share", action=SWITCH, default=False,
+        help="entropy as a share of log V, so that its weight means the same for any vocabulary")  # fmt: skip
     add("--ctc-blank-penalty", type=amount, default=50.0,
         help="times what the mean p of the blank exceeds the threshold by; 1 teaches faster")  # fmt: skip
     add(
         "--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty"
     )
     add("--ctc-label-smoothing", type=ratio, default=0.0, help="share of the uniform distribution")
-    add(
-        "--ctc-confidence-penalty", type=amount, default=0.0, help="times what a frame's best exceeds 0.95 by"
-    )
+    add("--ctc-confidence-penalty", type=amount, default=0.0, help="times what a frame's best p is too large")
+    add("--ctc-confidence-threshold", type=ratio, default=0.95, help="p of a frame's best without penalty")
     add("--prosody-align", choices=["ctc", "uniform"], default="ctc",
         help="frames of a word: where the ASR head hears it, or all words equally long")  # fmt: skip
     add("--class-weights", choices=["none", "balanced"], default="none",

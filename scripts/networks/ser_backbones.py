@@ -4,6 +4,7 @@ A backbone has
     width, layers        of its frames; `layers` counts the input of the first too
     shortest             samples at 16 kHz that make a frame
     frames_of(samples)   frames of so many samples
+    computed(frames)     frames that it computes for a batch of utterances of so many, padding among them
     prepare(waves)       what `forward` takes, made where data are loaded, without the model
     forward(inputs)      (layers, frames of all utterances, width): no padding, one utterance after another
 Whisper hears windows of 30 s; longer utterances are several. What is shorter is filled with silence, as it
@@ -72,6 +73,12 @@ class Whisper(nn.Module):
         """Return the frames that begin within so many samples."""
         return -(-samples // HOP)
 
+    def computed(self, frames: list[int]) -> int:
+        """Return the frames of a batch with padding: whole windows, or windows as long as the longest."""
+        window = self.window // HOP
+        windows = sum(-(-one // window) for one in frames)
+        return windows * (min(window, 1 + max(frames)) if self.trim else window)
+
     def prepare(self, waves: list[np.ndarray]) -> Inputs:
         """Return log-mel spectra (windows, mels, mel frames) of waves at 16 kHz."""
         windows = [wave[at : at + self.window] for wave in waves for at in range(0, len(wave), self.window)]
@@ -124,6 +131,10 @@ class Wav2Vec2(nn.Module):
             samples = (samples - kernel) // stride + 1
         return samples
 
+    def computed(self, frames: list[int]) -> int:
+        """Return the frames of a batch with padding."""
+        return len(frames) * max(frames) if self.masked else sum(frames)
+
     def prepare(self, waves: list[np.ndarray]) -> Inputs:
         """Return samples (utterances, longest), each of zero mean and unit variance where wanted."""
         if self.normalise:
@@ -155,6 +166,10 @@ class Wav2Vec2Bert(nn.Module):
     def frames_of(self, samples: int) -> int:
         """Return the whole pairs of mel frames in so many samples."""
         return (1 + (samples - FBANK_WINDOW) // FBANK_HOP) // STACKED
+
+    def computed(self, frames: list[int]) -> int:
+        """Return the frames of a batch with padding."""
+        return len(frames) * max(frames)
 
     def prepare(self, waves: list[np.ndarray]) -> Inputs:
         """Return stacked log-mel spectra (utterances, frames, 160)."""

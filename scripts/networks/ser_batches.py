@@ -133,7 +133,7 @@ class Loader:
             if len(share):
                 batch = self.data.batch(share, [wave.result() for wave in waves], whole)
                 batches.append(batch)
-                cells += len(batch.frames) * max(batch.frames)
+                cells += self.data.backbone.computed(batch.frames)
                 filled += sum(batch.frames)
         return Step(batches, len(whole), cells, filled)
 

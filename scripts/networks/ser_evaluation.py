@@ -17,7 +17,10 @@ from networks.ser_batches import Utterances
 from networks.ser_figures import emotion_scores
 from networks.ser_task import BLANK, SerTask
 
-CTC = ("entropy_weight", "blank_penalty", "blank_threshold", "label_smoothing", "confidence_penalty")
+CTC = (
+    "entropy_weight", "entropy_share", "blank_penalty", "blank_threshold", "label_smoothing",
+    "confidence_penalty", "confidence_threshold",
+)  # fmt: skip
 RESAMPLES, SEED = 1000, 0
 BEAM, TOP_K = 10, 20  # hypotheses that are kept, and pieces that may follow each, in a frame
 

@@ -37,8 +37,9 @@ class SerTask:
         self.rates = {"backbone.": config["backbone_lr"] / config["learning_rate"]}
         self.size = f"{len(train.utterances):,} utterances to train on"
         self.regularisers = ctc.Regularisers(
-            config["ctc_entropy_weight"], False, config["ctc_blank_penalty"], config["ctc_blank_threshold"],
-            config["ctc_label_smoothing"], config["ctc_confidence_penalty"],
+            config["ctc_entropy_weight"], config["ctc_entropy_share"], config["ctc_blank_penalty"],
+            config["ctc_blank_threshold"], config["ctc_label_smoothing"], config["ctc_confidence_penalty"],
+            config["ctc_confidence_threshold"],
         )  # fmt: skip
         counts = np.bincount([one.emotion for one in train.utterances], minlength=len(config["emotions"]))
         self.class_weights = _class_weights(counts, config["class_weights"], device)

@@ -102,3 +102,11 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     make_lm(tmp_path / "gpt2", "gpt2", ["a b c"])
     with pytest.raises(WeightsError, match="model_type 'gpt2'; wanted whisper, wav2vec2-bert, hubert"):
         load_backbone(str(tmp_path / "gpt2"))
+
+
+@pytest.mark.parametrize("trim", [False, True])
+def test_windows_that_are_filled_up_count_as_padding(tmp_path: Path, trim: bool) -> None:
+    model = load_backbone(str(backbone(tmp_path / "whisper", "whisper")), trim)
+    inputs = model.prepare(waves())
+    windows, _, mel_frames = inputs.values.shape
+    assert model.computed(inputs.frames) == windows * mel_frames // 2 > sum(inputs.frames)

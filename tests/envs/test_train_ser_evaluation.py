@@ -100,8 +100,8 @@ def test_nothing_to_judge_is_null() -> None:
 
 
 def test_the_summary_names_alphas_and_settings_of_ctc() -> None:
-    ctc = {"entropy_weight": 0.01, "blank_penalty": 50.0, "blank_threshold": 0.3, "label_smoothing": 0.0,
-           "confidence_penalty": 0.0}  # fmt: skip
+    ctc = {"entropy_weight": 0.01, "entropy_share": False, "blank_penalty": 50.0, "blank_threshold": 0.3,
+           "label_smoothing": 0.0, "confidence_penalty": 0.0, "confidence_threshold": 0.95}  # fmt: skip
     config = {**ALL, "alpha_ser": 1.0, "alpha_asr": 0.01, "alpha_prosody": 0.1, "backbone": "xlsr"}
     config |= {"seed": 3, "backbone_model": "m", **{f"ctc_{name}": value for name, value in ctc.items()}}
     found = judged([0, 0, 1], [0, 0, 0])
@@ -109,8 +109,8 @@ def test_the_summary_names_alphas_and_settings_of_ctc() -> None:
     assert lines[0].startswith("UA 50.0 % (")
     assert lines[0].endswith("of 3 utterances; always neutral: UA 50.0 %, WA 66.7 %")
     assert "alphas: ser 1, asr 0.01, prosody 0.1" in lines
-    said = "CTC: entropy_weight 0.01, blank_penalty 50, blank_threshold 0.3, label_smoothing 0"
-    assert f"{said}, confidence_penalty 0" in lines
+    said = "CTC: entropy_weight 0.01, entropy_share 0, blank_penalty 50, blank_threshold 0.3"
+    assert f"{said}, label_smoothing 0, confidence_penalty 0, confidence_threshold 0.95" in lines
     assert not any("WER" in line or "prominence" in line for line in lines)
     alone = copy.copy(config) | {"use_alpha_asr": False}
     assert "CTC" not in ser_evaluation.summary(found, alone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,12 @@ def step_sums(task: SerTask, step: int = 0) -> dict[str, Tensor]:
 
 
 def test_the_parts_by_hand(folder: Path) -> None:
-    settings = {"ctc_blank_penalty": 2.0, "ctc_label_smoothing": 0.1, "grad_accum_steps": 2}
+    settings = {"ctc_blank_penalty": 2.0, "ctc_label_smoothing": 0.1, "grad_accum_steps": 2,
+                "ctc_entropy_share": True, "ctc_confidence_penalty": 0.5,
+                "ctc_confidence_threshold": 0.05}  # fmt: skip
     task = made(folder, alpha_ser=0.7, alpha_asr=0.3, alpha_prosody=0.2, **settings)
     sums = step_sums(task)
-    losses, texts, marks, entropy = [], [], [], []
+    losses, texts, marks, entropy, largest = [], [], [], [], []
     data, model = task.train, task.model
     with torch.no_grad():
         for index, one in enumerate(data.utterances):
@@ -86,7 +89,8 @@ def test_the_parts_by_hand(folder: Path) -> None:
             log_p = model.asr(frames).log_softmax(1)
             if not ids:
                 continue
-            entropy.append(-(log_p.exp() * log_p).sum(1))
+            entropy.append(-(log_p.exp() * log_p).sum(1) / math.log(log_p.shape[1]))
+            largest.append(log_p.exp().amax(1))
             texts.append(nn.functional.ctc_loss(log_p, torch.tensor(ids), torch.tensor(len(frames)),
                                                 torch.tensor(len(ids)), blank=4) )  # fmt: skip
             tokens = ctc_align.align(log_p, ids, 4)
@@ -97,12 +101,15 @@ def test_the_parts_by_hand(folder: Path) -> None:
         "ser": torch.stack(losses).mean(),
         "ctc": torch.stack(texts).mean(),
         "entropy": torch.cat(entropy).mean(),
+        "confidence": (torch.cat(largest) - 0.05).clamp(min=0).mean(),
         "prosody": nn.functional.binary_cross_entropy_with_logits(*map(torch.cat, zip(*marks))),
     }
+    assert by_hand["confidence"] > 0
     assert len(texts) == len(losses) - 1  # one has no words
     for name, value in by_hand.items():
         torch.testing.assert_close(sums[name].detach(), value.squeeze(), atol=1e-5, rtol=1e-4, msg=name)
     asr = 0.9 * sums["ctc"] + 0.1 * sums["smoothing"] - 0.01 * sums["entropy"] + 2.0 * sums["hinge"]
+    asr = asr + 0.5 * sums["confidence"]
     total = 0.7 * sums["ser"] + 0.3 * asr + 0.2 * sums["prosody"]
     torch.testing.assert_close(sums["loss"], total, atol=1e-5, rtol=1e-5)
 

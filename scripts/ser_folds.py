@@ -67,6 +67,8 @@ def read(args: argparse.Namespace) -> None:
         records = list(unique(ser_layouts.READERS[args.layout](root)))
     except ser_layouts.LayoutError as exc:
         raise CallError(str(exc)) from exc
+    if not records:
+        raise CallError(f"{root}: found no utterance of an emotion that {args.layout} has")
     count = write_manifest(args.output, with_durations(records))
     speakers = {record["speaker"] for record in records}
     log(f"{args.output}: {count} utterances, {len(speakers)} speakers; {table(records)}")
@@ -138,6 +140,8 @@ def split(args: argparse.Namespace) -> None:
             f"{args.manifest}: found {len(names)} values of {args.by!r}, wanted at least {least} "
             f"for {args.folds} folds: to test, to validate and to train on; lower --folds, or another --by"
         )
+    if (args.output / f"fold_{args.folds + 1}").exists():
+        raise CallError(f"{args.output}: holds a split into more folds; remove it, or name another folder")
     dealt = deal_groups(names, args.folds, args.seed)
     for number in range(args.folds):
         test, valid = set(dealt[number]), set(dealt[(number + 1) % args.folds])

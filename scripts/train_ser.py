@@ -50,11 +50,8 @@ def parse_args() -> argparse.Namespace:
     args = flags.parse_args()
     args.wandb = args.wandb_project if args.use_wandb else args.wandb
     heads = [head for head in HEADS if getattr(args, f"use_alpha_{head}")]
-    if min(args.learning_rate, args.backbone_lr) < 0 or not args.learning_rate:
-        raise CallError(
-            f"--head_lr {args.learning_rate:g}, --backbone_lr {args.backbone_lr:g}: wanted --head_lr above 0 "
-            "and --backbone_lr at least 0"
-        )
+    if not args.learning_rate:
+        raise CallError("--head_lr 0: wanted a number above 0")
     if not heads and not args.run_ablation_study:
         raise CallError(
             "no head, so no loss; wanted some of --use_alpha_ser, --use_alpha_asr, --use_alpha_prosody"
@@ -130,7 +127,10 @@ def train(args: argparse.Namespace, settings: dict[str, Any], folder: Path, stop
         try:
             finish(args, folder)
         except bad as exc:
-            raise CallError(str(exc)) from exc
+            raise CallError(
+                f"{exc}; {folder}/best.pt is trained: mend that and give the same command again, or test "
+                "it by evaluate_ser.py"
+            ) from exc
     return ended
 
 
@@ -156,7 +156,7 @@ def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], Any]:
         )
     if not any(one.speaker for one in data["train"]):
         log("note: no utterance names its speaker, so nobody can tell whether the test's voices are new")
-    for line in ser_data.class_table(data, emotions):
+    for line in [*ser_data.class_table(data, emotions), *ser_data.doubts(data, emotions)]:
         log(line)
     return data, emotions, tokenizer_of(args, data["train"])
 

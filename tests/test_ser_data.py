@@ -64,6 +64,8 @@ def test_names_are_those_of_the_first_file(sound: Path) -> None:
         ({"emotion": None}, "emotion None, wanted one of 9"),
         ({"emotion": True}, "emotion True, wanted one of 9"),
         ({"emotion": -1}, "emotion -1, wanted one of 9"),
+        ({"emotion": "3"}, "emotion '3', wanted one of 9: .*; or its number, 0 to 8"),
+        ({"emotion": 2.5}, "emotion 2.5, wanted one of 9"),
         ({"audio_filepath": None}, "no audio_filepath"),
         ({"audio_filepath": "b.wav"}, "no file .*b.wav"),
         ({"audio_filepath": "data.json"}, "data.json"),  # no sound
@@ -73,6 +75,12 @@ def test_names_are_those_of_the_first_file(sound: Path) -> None:
         ({"words": ["go"], "prosody_annotations": [2]}, "wanted 0 or 1 a word"),
         ({"words": ["go"], "prosody_annotations": [[1]]}, "wanted 0 or 1 a word"),
         ({"offset": -1}, "offset -1, wanted seconds"),
+        ({"offset": 3}, "3 to 3 s wanted, the file is 2.000 s long"),
+        ({"offset": 1, "duration": 2}, "1 to 3 s wanted, the file is 2.000 s long"),
+        ({"offset": 2}, "ends at 2 s, wanted sound behind that"),
+        ({"offset": 1, "duration": 0}, "duration 0, wanted more"),
+        ({"channel": 1}, "channel 1 wanted, the file has 1"),
+        ({"channel": "left"}, "channel 'left', wanted its number"),
         ({"duration": "2 s"}, "duration '2 s', wanted seconds"),
         ({"duration": float("nan")}, "duration nan, wanted seconds"),
         ("{", "wanted a JSON object"),
@@ -84,6 +92,42 @@ def test_what_cannot_be_used_is_named_by_its_line(sound: Path, line: object, com
     bad = {**good, **line} if isinstance(line, dict) else line
     with pytest.raises(SerDataError, match=rf"data.json:3: .*{complaint}"):
         read_splits([write(sound, good, "", bad, good)], str(sound))
+
+
+def test_names_and_numbers_are_not_mixed(sound: Path) -> None:
+    """Nor two spellings of a name; a number's names are those of --emotions or of Prosody-SER."""
+    a = {"audio_filepath": "a.wav"}
+    by_name = write(sound, {**a, "emotion": "joy"}, {**a, "emotion": 1})
+    with pytest.raises(SerDataError, match=r"data.json:2: emotion 1, wanted one of 1: joy$"):
+        read_splits([by_name], str(sound))
+    ((_, one),), _ = read_splits([by_name], str(sound), ["joy", "fear"])
+    assert one.emotion == 1
+    with pytest.raises(SerDataError, match="emotions 'Joy' and 'joy': wanted one spelling"):
+        read_splits([write(sound, {**a, "emotion": "Joy"}, {**a, "emotion": "joy"})], str(sound))
+    with pytest.raises(SerDataError, match=r"emotions 'joy' and 'joy': wanted .* each once"):
+        read_splits([by_name], str(sound), ["joy", "joy"])
+    ((_, one),), _ = read_splits([write(sound, {**a, "emotion": "Joy"}, {**a, "emotion": 3.0})], str(sound),
+                                 PROSODY_SER)  # fmt: skip
+    assert one.emotion == 3  # pandas writes so
+
+
+def test_files_of_windows_are_read(sound: Path) -> None:
+    line = json.dumps({"audio_filepath": "a.wav", "emotion": 0, "words": ["wo"]})
+    (sound / "data.json").write_bytes(b"\xef\xbb\xbf" + f"{line}\r\n\r\n{line}\r\n".encode())
+    (found,), _ = read_splits([str(sound / "data.json")], str(sound))
+    assert [one.words for one in found] == [("wo",), ("wo",)]
+
+
+def test_words_without_sound(tmp_path: Path) -> None:
+    assert ser_data.read_words(write(tmp_path, {"text": " go  now"}, {"words": ["a", " b "]}, {"id": 1})) == [
+        ("go", "now"),
+        ("a", "b"),
+        (),
+    ]
+    with pytest.raises(SerDataError, match=r"data.json:2: words 'go', wanted a list"):
+        ser_data.read_words(write(tmp_path, {"text": "a"}, {"words": "go"}))
+    with pytest.raises(SerDataError, match=r"data.json: no words in it"):
+        ser_data.read_words(write(tmp_path, {"words": [" "]}))
 
 
 def test_a_file_of_nothing(sound: Path) -> None:

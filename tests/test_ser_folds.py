@@ -90,6 +90,25 @@ def test_ravdess_and_crema_d(tmp_path: Path) -> None:
     assert "found no folders Session1" in run(tmp_path, "read", "iemocap", "crema", "x.json", ok=2)
 
 
+def test_odd_names_are_no_utterances(tmp_path: Path) -> None:
+    """What a Mac leaves beside a file, copies, codes that no corpus has; nothing left is an error."""
+    for name in (
+        "03-01-06-01-02-01-12",
+        "._03-01-06-01-02-01-12",
+        "03-01-09-01-02-01-12",
+        "03-01-06-01-03-01-12",
+    ):
+        sound(tmp_path / f"ravdess/Actor_12/{name}.wav")
+    run(tmp_path, "read", "ravdess", "ravdess", "ravdess.json")
+    assert [one[0] for one in made(tmp_path / "ravdess.json")] == ["03-01-06-01-02-01-12"]
+    for name in ("1001_DFA_ANG_XX", "1001_DFA_ANG_XX (1)", "1001_DFA_XXX_XX", "1040_ITH_SAD_X"):
+        sound(tmp_path / f"crema/AudioWAV/{name}.wav")
+    run(tmp_path, "read", "crema-d", "crema", "crema.json")
+    assert [one[0] for one in made(tmp_path / "crema.json")] == ["1001_DFA_ANG_XX", "1040_ITH_SAD_X"]
+    sound(tmp_path / "other/1001_DFA_XXX_XX.wav")
+    assert "found no utterance of an emotion" in run(tmp_path, "read", "crema-d", "other", "o.json", ok=2)
+
+
 def test_folds_of_emobox(tmp_path: Path) -> None:
     root = tmp_path / "data/iemocap"
     for fold in (1, 2):
@@ -111,6 +130,10 @@ def test_folds_of_emobox(tmp_path: Path) -> None:
     one = records(tmp_path / "folds/fold_1/test.json")[0]
     assert one["audio_filepath"] == str(tmp_path / "EmoBox/downloads/iemocap/0.wav")
     assert (one["emotion"], one["duration"]) == ("Happy", 1.5)
+    with open(root / "fold_1/iemocap_test_fold_1.jsonl", "a") as file:
+        file.write('\n{"key": "x", "length": 1.0, "emo": "hap"}\n')
+    said = run(tmp_path, "read", "emobox", root, "folds", ok=2)
+    assert "iemocap_test_fold_1.jsonl:6: KeyError('wav'); wanted an object with key, wav, length, emo" in said
 
 
 @pytest.fixture
@@ -151,6 +174,8 @@ def test_folds_keep_groups_apart(manifest: Path, tmp_path: Path, by: str, folds:
 def test_too_few_groups_are_refused(manifest: Path, tmp_path: Path) -> None:
     assert "wanted at least 11" in run(tmp_path, "split", manifest, "folds", "--folds", 11, ok=2)
     assert "--folds 2: wanted at least 3" in run(tmp_path, "split", manifest, "folds", "--folds", 2, ok=2)
+    run(tmp_path, "split", manifest, "folds", "--folds", 4)
+    assert "holds a split into more folds" in run(tmp_path, "split", manifest, "folds", "--folds", 3, ok=2)
     assert "40 records have no 'film'" in run(tmp_path, "split", manifest, "folds", "--by", "film", ok=2)
 
 
@@ -181,3 +206,6 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     assert float(rows[1]["ua"]) == pytest.approx(0.8)
     assert float(rows[1]["ua_sd"]) == pytest.approx(0.2 / np.sqrt(2))
     assert (rows[0]["runs"], rows[0]["wer"], rows[0].get("seed")) == ("2", "", None)
+    path = tmp_path / "runs/fold_1/a0.1/config.json"  # of a run that had one more setting
+    path.write_text(json.dumps({**json.loads(path.read_text()), "focal_gamma": 2.0}))
+    assert "focal_gamma 2.0, 1 runs: ua 0.540" in run(tmp_path, "collect", "runs")

@@ -114,6 +114,14 @@ def seconds(text: str) -> float:
     return number
 
 
+def amount(text: str) -> float:
+    """Read a finite number of at least 0."""
+    number = float(text)
+    if not 0 <= number < float("inf"):  # nan too
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
+    return number
+
+
 def ratio(text: str) -> float:
     """Read a number from 0 to 1."""
     number = float(text)

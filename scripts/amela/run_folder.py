@@ -100,7 +100,7 @@ class RunFolder:
         if changed:
             raise CallError(
                 f"{path}: the settings differ from those of this run ({changed}): give the "
-                "same ones, or another --dataset NAME or --seed for a new run"
+                "same ones, or another name (--dataset, --experiment-name) or --seed for a new run"
             )
         for name, version in before.items():
             if made_by.get(name) != version:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from amela.cli import Parser, not_negative, positive, ratio
+from amela.cli import Parser, amount, not_negative, positive, ratio
 from amela.training_flags import add_training
 
 BACKBONES = ("whisper", "xlsr", "mms", "wav2vec2-bert")
@@ -65,39 +65,42 @@ def _add_model(flags: Parser) -> None:
 def _add_losses(flags: Parser) -> None:
     add = flags.add_argument
     for head, alpha, what in (("ser", 1.0, "emotion"), ("asr", 0.1, "CTC"), ("prosody", 0.1, "prominence")):
-        add(f"--alpha-{head}", type=float, default=alpha, help=f"weight of the loss of {what}")
+        add(f"--alpha-{head}", type=amount, default=alpha, help=f"weight of the loss of {what}")
         add(f"--use-alpha-{head}", action=SWITCH, default=False, help=f"have the head of {what}")
     add(
         "--ctc-entropy-weight",
-        type=float,
+        type=amount,
         default=0.01,
         help="times the entropy of frames, in nats: is taken off",
     )
     add("--ctc-entropy-share", action=SWITCH, default=False,
         help="entropy as a share of log V, so that its weight means the same for any vocabulary")  # fmt: skip
-    add("--ctc-blank-penalty", type=float, default=50.0,
+    add("--ctc-blank-penalty", type=amount, default=50.0,
         help="times what the mean p of the blank exceeds the threshold by; 1 teaches faster")  # fmt: skip
     add(
         "--ctc-blank-threshold", type=ratio, default=0.3, help="mean probability of the blank without penalty"
     )
     add("--ctc-label-smoothing", type=ratio, default=0.0, help="share of the uniform distribution")
-    add("--ctc-confidence-penalty", type=float, default=0.0, help="times what a frame's best p is too large")
+    add("--ctc-confidence-penalty", type=amount, default=0.0, help="times what a frame's best p is too large")
     add("--ctc-confidence-threshold", type=ratio, default=0.95, help="p of a frame's best without penalty")
     add("--prosody-align", choices=["ctc", "uniform"], default="ctc",
         help="frames of a word: where the ASR head hears it, or all words equally long")  # fmt: skip
     add("--class-weights", choices=["none", "balanced"], default="none",
         help="balanced: N / (C n) of an emotion that has n of N utterances, at most 10")  # fmt: skip
     add(
-        "--logit-adjustment", type=float, default=0.0, help="times the log prior, added to logits in training"
+        "--logit-adjustment",
+        type=amount,
+        default=0.0,
+        help="times the log prior, added to logits in training",
     )
-    add("--focal-gamma", type=float, default=0.0, help="of focal loss; 0: cross-entropy")
+    add("--focal-gamma", type=amount, default=0.0, help="of focal loss; 0: cross-entropy")
 
 
 def _add_loop(flags: Parser) -> None:
     add, add_speed = flags.add_argument, flags.add_speed_argument
     add_training(flags)
-    add("--head-lr", dest="learning_rate", type=float, help="learning rate of the heads (default: 5e-05)")
-    add("--backbone-lr", type=float, default=1e-5, help="learning rate of the backbone")
+    add("--head-lr", dest="learning_rate", type=amount, help="learning rate of the heads (default: 5e-05)")
+    add("--backbone-lr", type=amount, default=1e-5, help="learning rate of the backbone")
     add("--warmup-ratio", type=ratio, default=0.1, help="share of all steps in which the rate rises")
     add("--early-stopping-patience", dest="early_stopping", type=not_negative,
         help="evaluations without gain that end the run; 0: never")  # fmt: skip
@@ -129,7 +132,7 @@ def _add_ablation(flags: Parser) -> None:
         "does its share of the alphas")  # fmt: skip
     add(
         "--ablation-alphas",
-        type=float,
+        type=amount,
         nargs="+",
         default=list(ALPHAS),
         metavar="A",

@@ -40,7 +40,8 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
             )
     if not runs:
         raise CallError(f"{folder}: found no finished run of train_ser.py below it")
-    differ = [name for name in runs[0][0] if len({json.dumps(run[0].get(name)) for run in runs}) > 1]
+    names = dict.fromkeys(name for run in runs for name in run[0])
+    differ = [name for name in names if len({json.dumps(run[0].get(name)) for run in runs}) > 1]
     groups: dict[str, list[Any]] = {}
     for run in runs:
         groups.setdefault(json.dumps([run[0].get(name) for name in differ]), []).append(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from amela.cli import Parser, add_device, not_negative, positive, ratio
+from amela.cli import Parser, add_device, amount, not_negative, positive, ratio
 
 
 def add_training(flags: Parser) -> None:
@@ -15,14 +15,14 @@ def add_training(flags: Parser) -> None:
     add("--group-by-length", action=argparse.BooleanOptionalAction, default=True, help="batch like lengths")
     add("--grad-accum-steps", "--gradient-accumulation-steps", type=positive, default=1,
         help="batches of one optimizer step")  # fmt: skip
-    add("--learning-rate", type=float, default=0.001, help="of AdamW, at the top of the schedule")
+    add("--learning-rate", type=amount, default=0.001, help="of AdamW, at the top of the schedule")
     add("--schedule", choices=["constant", "inverse-sqrt", "cosine", "linear", "plateau"], default="constant",
         help="of the learning rate after the warm-up")  # fmt: skip
     add("--warmup-steps", type=not_negative, default=0, help="steps of linear rise; 1000 suits inverse-sqrt")
-    add("--weight-decay", type=float, default=0.0, help="of matrices")
+    add("--weight-decay", type=amount, default=0.0, help="of matrices")
     add("--beta1", type=ratio, default=0.9, help="of AdamW")
     add("--beta2", type=ratio, default=0.98, help="of AdamW")
-    add("--clip", "--max-grad-norm", type=float, default=1.0, help="largest norm of the gradient; 0: none")
+    add("--clip", "--max-grad-norm", type=amount, default=1.0, help="largest norm of the gradient; 0: none")
     add("--precision", choices=["fp32", "bf16", "fp16"], default="fp32", help="numbers of the forward pass")
     for name in ("bf16", "fp16"):
         add(f"--use-{name}", dest="precision", action="store_const", const=name, help=f"--precision {name}")

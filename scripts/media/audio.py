@@ -86,11 +86,11 @@ def stream_mono(
         sound = stack.enter_context(_open_sound(path))
         if sound is not None:
             info = AudioInfo(sound.frames / sound.samplerate, sound.samplerate, sound.channels)
-            _check_window(path, info, offset_s, duration_s, channel)
+            check_window(path, info, offset_s, duration_s, channel)
             raw = _sound_blocks(path, sound, offset_s, duration_s)
         else:
             info = ffprobe(path)
-            _check_window(path, info, offset_s, duration_s, channel)
+            check_window(path, info, offset_s, duration_s, channel)
             raw = stack.enter_context(
                 contextlib.closing(ffmpeg_blocks(path, info, offset_s, duration_s, BLOCK_S))
             )
@@ -178,9 +178,10 @@ def _may_be_known_to_ffmpeg(path: str) -> bool:
     return True
 
 
-def _check_window(
+def check_window(
     path: str, info: AudioInfo, offset_s: float, duration_s: float | None, channel: int | None
 ) -> None:
+    """Raise AudioError for a channel or window that a file of this header does not have."""
     if info.duration_s <= 0:
         raise AudioError(f"{path}: holds no samples (0 s); wanted sound: was the recording interrupted?")
     if channel is not None and not 0 <= channel < info.channels:

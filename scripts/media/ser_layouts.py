@@ -42,6 +42,8 @@ CREMAD_TEXTS = {
     "WSI": "We'll stop in a couple of minutes.",
 }
 _RATED = re.compile(r"^\[[\d. ]+-[\d. ]+\]\s+(\w+)\s+(\w+)\s+\[")
+_SPEECH = re.compile(r"\d\d-01-0([1-8])-\d\d-0([12])-\d\d-(\d\d)")  # emotion, statement, actor
+_ACTED = re.compile(r"(\d+)_([A-Z]{3})_([A-Z]{3})_[A-Z]*")
 _SAID = re.compile(r"^(\w+) \[[\d.]+-[\d.]+\]:\s*(.*)$")
 
 
@@ -77,28 +79,27 @@ def iemocap(root: Path) -> Iterator[Record]:
 def ravdess(root: Path) -> Iterator[Record]:
     """Read Audio_Speech_Actors_01-24: Actor_01/03-01-06-01-02-01-12.wav …, song left out."""
     for path in _found(root, "**/*-*-*-*-*-*-*.wav", "files like Actor_01/03-01-06-01-02-01-12.wav"):
-        parts = path.stem.split("-")
-        if parts[1] == "01":
+        if named := _SPEECH.fullmatch(path.stem):
             yield {
                 "audio_filepath": str(path),
                 "id": path.stem,
-                "text": RAVDESS_TEXTS[int(parts[4]) - 1],
-                "speaker": f"actor_{parts[6]}",
-                "emotion": RAVDESS[int(parts[2]) - 1],
+                "text": RAVDESS_TEXTS[int(named[2]) - 1],
+                "speaker": f"actor_{named[3]}",
+                "emotion": RAVDESS[int(named[1]) - 1],
             }
 
 
 def cremad(root: Path) -> Iterator[Record]:
     """Read CREMA-D: AudioWAV/1001_DFA_ANG_XX.wav …"""
     for path in _found(root, "**/[0-9]*_???_???_*.wav", "files like AudioWAV/1001_DFA_ANG_XX.wav"):
-        speaker, sentence, emotion = path.stem.split("_")[:3]
-        if sentence in CREMAD_TEXTS and emotion in CREMAD:
+        named = _ACTED.fullmatch(path.stem)
+        if named and named[2] in CREMAD_TEXTS and named[3] in CREMAD:
             yield {
                 "audio_filepath": str(path),
                 "id": path.stem,
-                "text": CREMAD_TEXTS[sentence],
-                "speaker": speaker,
-                "emotion": CREMAD[emotion],
+                "text": CREMAD_TEXTS[named[2]],
+                "speaker": named[1],
+                "emotion": CREMAD[named[3]],
             }
 
 
@@ -118,9 +119,7 @@ def emobox_folds(root: Path) -> list[tuple[str, dict[str, list[Record]]]]:
         for split in ("train", "valid", "test"):
             files = sorted(folder.glob(f"*_{split}_{folder.name}.jsonl"))
             if files:
-                splits[split] = [
-                    _emobox(json.loads(line), labels) for line in files[0].open(encoding="utf-8")
-                ]
+                splits[split] = list(_emobox(files[0], labels))
         if not {"train", "test"} <= splits.keys():
             raise LayoutError(
                 f"{folder}: wanted files *_train_{folder.name}.jsonl and *_test_{folder.name}.jsonl"
@@ -129,13 +128,23 @@ def emobox_folds(root: Path) -> list[tuple[str, dict[str, list[Record]]]]:
     return folds
 
 
-def _emobox(row: dict[str, Any], labels: dict[str, str]) -> Record:
-    return {
-        "audio_filepath": row["wav"],
-        "duration": row["length"],
-        "id": row["key"],
-        "emotion": labels.get(row["emo"], row["emo"]),
-    }
+def _emobox(path: Path, labels: dict[str, str]) -> Iterator[Record]:
+    """Yield the records of a file; LayoutError names the line that is none of EmoBox's."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield {
+                "audio_filepath": row["wav"],
+                "duration": row["length"],
+                "id": row["key"],
+                "emotion": labels.get(row["emo"], row["emo"]),
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LayoutError(
+                f"{path}:{number}: {error!r}; wanted an object with key, wav, length, emo"
+            ) from error
 
 
 def _found(root: Path, pattern: str, wanted: str) -> list[Path]:

@@ -48,8 +48,8 @@ def keep(folder: str, epoch: int) -> None:
 
 
 def read(path: str, device: Any = "cpu") -> dict[str, Any]:
-    """Return what a checkpoint holds; CheckpointError where it is cut, altered, or more than tensors and
-    values.
+    """Return what a checkpoint holds; CheckpointError where it is not there, cut, altered, or more than
+    tensors and values.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -57,6 +57,8 @@ def read(path: str, device: Any = "cpu") -> dict[str, Any]:
         if broken:
             raise CheckpointError(f"{path}: {broken} in it is damaged (checksum)")
         return torch.load(path, map_location=device, weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise CheckpointError(f"{path}: {error.strerror}; wanted a checkpoint") from error
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, RuntimeError, KeyError) as error:
         what = str(error).split("\n", 1)[0][:200]
         raise CheckpointError(f"{path}: found no whole checkpoint ({what}); wanted one of ours") from error

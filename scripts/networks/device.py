@@ -17,4 +17,10 @@ def choose(name: str) -> str:
         raise DeviceError(
             f"--device {name}: PyTorch finds no GPU here; wanted cpu, or a node that has one (--gres=gpu:1)"
         )
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"--device {name}: PyTorch knows no such device; wanted cpu, cuda or cuda:1"
+        ) from error
     return name

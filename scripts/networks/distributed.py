@@ -113,6 +113,11 @@ def join(device: str) -> tuple[Group, torch.device]:
     return group, torch.device(device)
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """Tell whether an error is that of a process whose counterpart is gone."""
+    return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
+
+
 @lru_cache(maxsize=1)
 def _meeting(rank: int, world: int) -> Any:
     """Return the store by which the processes find each other, one for all runs of theirs: in a second run

@@ -67,6 +67,10 @@ def run(
             return _train(outside, args, build(config, data, group, device), config, group, device)
     except (CheckpointError, DivergedError, *outside.bad_input) as exc:
         raise outside.failure(str(exc)) from exc
+    except RuntimeError as exc:
+        if not distributed.lost_another(exc):
+            raise
+        raise outside.failure("another process of this run ended, and says why; this one ends too") from exc
     finally:
         outside.folder.release()
         group.leave()

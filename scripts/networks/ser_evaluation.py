@@ -27,7 +27,7 @@ BEAM, TOP_K = 10, 20  # hypotheses that are kept, and pieces that may follow eac
 
 def evaluate(
     model: Any, config: dict[str, Any], utterances: list[Utterance], tokenizer: Any, device: str,
-    batch_size: int, decode_method: str,
+    batch_size: int, decode_method: str, fusion: ctc_decode.Fusion | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Return the metrics of a model of train_ser.py, and what it said of each utterance, in their order."""
     data = Utterances(utterances, tokenizer.encode, model.backbone)
@@ -37,13 +37,15 @@ def evaluate(
     with torch.no_grad():
         for indices in task.loader.in_order():
             batch = data.batch(indices, [data.wave(int(index)) for index in indices], indices)
-            for index, one in zip(indices, _of_batch(task, batch, decode_method)):
+            for index, one in zip(indices, _of_batch(task, batch, decode_method, fusion)):
                 of = utterances[int(index)]
                 said[int(index)] = {"id": of.key, "audio_filepath": os.path.abspath(of.window["path"]), **one}
     return _metrics(utterances, said, config), said
 
 
-def _of_batch(task: SerTask, batch: Any, decode_method: str) -> list[dict[str, Any]]:
+def _of_batch(
+    task: SerTask, batch: Any, decode_method: str, fusion: ctc_decode.Fusion | None
+) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in batch.frames]
     heard = task.hear(batch)[1]
     if heard.emotions is not None:
@@ -53,7 +55,7 @@ def _of_batch(task: SerTask, batch: Any, decode_method: str) -> list[dict[str, A
         labels = heard.labels
         if decode_method == "beam":
             parts = heard.log_probs.split(batch.frames)
-            labels = [ctc_decode.prefix_beam(part, BLANK, BEAM, TOP_K)[0][0] for part in parts]
+            labels = [ctc_decode.prefix_beam(part, BLANK, BEAM, TOP_K, fusion=fusion)[0][0] for part in parts]
         for one, ids in zip(found, labels):
             one["text"] = task.decode(list(ids))
     if heard.prominence is not None:
@@ -103,7 +105,7 @@ def _of_emotions(utterances: Sequence[Utterance], said: list[int], names: list[s
 
 
 def _of_texts(utterances: Sequence[Utterance], said: list[str]) -> dict[str, Any]:
-    pairs = [(" ".join(one.words), text) for one, text in zip(utterances, said) if one.words]
+    pairs = [(" ".join(one.words), text) for one, text in zip(utterances, said) if any(one.words)]
     if not pairs:
         return {"wer": None, "cer": None}
     words, characters = ([count(*pair) for pair in pairs] for count in (count_words, count_characters))
@@ -144,6 +146,9 @@ def summary(metrics: dict[str, Any], config: dict[str, Any]) -> str:
     if metrics.get("wer") is not None:
         lines.append(f"WER {100 * metrics['wer']:.1f} %, CER {100 * metrics['cer']:.1f} %, "
                      f"{100 * metrics['empty_hypotheses']:.1f} % of the hypotheses empty")  # fmt: skip
+    if lm := metrics.get("language_model"):
+        pieces = f"{lm['lm_order']}-gram of the pieces of {lm['lm_jsonl']}"
+        lines.append(f"language model: {pieces}, weight {lm['lm_weight']:g}")
     if metrics.get("prosody_f1") is not None:
         auc = "" if metrics["prosody_auc"] is None else f", AUC {metrics['prosody_auc']:.3f}"
         lines.append(f"prominence F1 {metrics['prosody_f1']:.3f}{auc} of {metrics['prosody_words']} words")

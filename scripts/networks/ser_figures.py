@@ -33,7 +33,7 @@ class Heard:
             for true, said in pairs:
                 sums["confusion"][true, said] += 1
         for labels, reference in zip(self.labels or (), words):
-            if reference:
+            if any(reference):
                 counts = [
                     count(" ".join(reference), decode(labels)) for count in (count_words, count_characters)
                 ]

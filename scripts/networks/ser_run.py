@@ -8,13 +8,15 @@ import os
 from contextlib import nullcontext
 from typing import Any, Callable
 
+import numpy as np
 import torch
 
 from media.audio import AudioError
 from media.sentencepiece_tokenizer import SentencePieceTokenizer
-from media.ser_data import SerDataError, Utterance
+from media.ser_data import SerDataError, Utterance, read_words
 from media.token_settings import TokenizerError
-from networks import checkpoints
+from networks import checkpoints, ngram
+from networks.ctc_decode import Fusion
 from networks.device import choose
 from networks.distributed import Group
 from networks.ser import SerModel
@@ -54,7 +56,9 @@ def build_task(
     model = _model(config, backbone).to(device)
     tokenizer = SentencePieceTokenizer(model_path=tokenizer_path)
     tokenizer.load_tokenizer()
-    train, valid = (Utterances(data[split], tokenizer.encode, backbone) for split in ("train", "valid"))
+    # of the test set too: what is too short to be heard is said before training
+    of = {split: Utterances(utterances, tokenizer.encode, backbone) for split, utterances in data.items()}
+    train, valid = of["train"], of["valid"]
     if config["use_alpha_prosody"] and not train.marked.any():
         raise SerDataError("the training set has no prosody_annotations, wanted by --use_alpha_prosody")
     if config["use_alpha_asr"] and not train.has_text.any():
@@ -95,8 +99,8 @@ def load(path: str, device: str) -> tuple[SerModel, dict[str, Any]]:
     program.
     """
     saved = checkpoints.read(path, device)
-    config = saved.get("config", {})
-    if "backbone_model" not in config:
+    config = saved.get("config", {}) if isinstance(saved, dict) else {}
+    if "backbone_about" not in config:
         raise checkpoints.CheckpointError(f"{path}: found another checkpoint, wanted one of train_ser.py")
     model = _model(config, empty_backbone(config["backbone_about"], config["whisper_trim"]))
     model.load_state_dict(saved["model"])
@@ -115,6 +119,18 @@ def tokenizer_of(path: str, config: dict[str, Any]) -> SentencePieceTokenizer:
             f"({config['vocab_size']}); wanted the tokenizer of that run"
         )
     return found
+
+
+def fusion_of(
+    path: str, config: dict[str, Any], tokenizer: SentencePieceTokenizer, weight: float, order: int
+) -> Fusion:
+    """Return an n-gram (modified Kneser-Ney) of the pieces of transcripts, for the beam; SerDataError where a
+    file has no words, WeightsError where the model has none to help with.
+    """
+    if not config["use_alpha_asr"]:
+        raise WeightsError("the model has no head of words; wanted one trained with --use_alpha_asr")
+    texts = [[token for word in words for token in tokenizer.encode(word)] for words in read_words(path)]
+    return Fusion(ngram.fit(map(np.array, filter(None, texts)), config["vocab_size"], order), weight)
 
 
 def amp(wanted: bool, device: str) -> Any:

@@ -222,13 +222,13 @@ class Trainer:
 
     def _diverged(self, name: str, value: float) -> None:
         kept = (
-            f"step {self.saved_step} is kept in {checkpoints.LAST}"
+            f"step {self.saved_step} is kept in {checkpoints.LAST}, the best in {checkpoints.BEST}"
             if self.saved_step >= 0
             else "nothing was saved yet"
         )
         raise DivergedError(
-            f"{self.folder}: {name} is {value} by step {self.state.step}; {kept}, the best in "
-            f"{checkpoints.BEST}; lower --learning-rate, or set --warmup-steps or --clip, in a new run"
+            f"{self.folder}: {name} is {value} by step {self.state.step}; {kept}; "
+            f"lower --learning-rate, or set --warmup-steps or --clip, in a new run"
         )
 
     def _write_line(self) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import torch
 import training_runs as runs
 
 import evaluate_ser
+import train_ser
 from amela import ablation
 from amela.cli import parser
 from amela.errors import CallError
@@ -25,30 +28,19 @@ from amela.ser_flags import add_ser
 from amela.slurm import Place
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-DATA = """--audio_base_path "./AUDIO/" \\
-    --train_jsonl "./json_data/ser_audio_features_wav_train.jsonl" \\
-    --val_jsonl "./json_data/ser_audio_features_wav_val.jsonl" \\
-    --test_jsonl "./json_data/ser_audio_features_wav_test.jsonl" \\
-    --backbone whisper --batch_size 64 --vocab_size 16000 --num_epochs 5 --save_dir "checkpoints" \\
-    --tokenizer_path "akan_mtl_tokenizer.model" --use_amp"""
-FULL = (
-    "--alpha_ser 1.0 --alpha_asr 0.1 --alpha_prosody 0.1 --use_alpha_asr --use_alpha_ser --use_alpha_prosody"
-)
-DOCUMENTED = {
-    "full": f"{DATA} {FULL}",
-    "ser_asr": f"{DATA} --alpha_ser 1.0 --alpha_asr 0.1 --use_alpha_asr --use_alpha_ser",
-    "ser": f"{DATA} --alpha_ser 1.0 --use_alpha_ser",
-    "wandb": f"{DATA.replace('--batch_size 64', '--batch_size 16')} {FULL} --use_wandb",
-    "ablation": DATA.replace("64", "32").replace("epochs 5", "epochs 10")
-    + " --run_ablation_study --ablation_alphas 0.0 0.001 0.01 0.1 1.0 --ablation_epochs 3",
+README = SCRIPTS.parent / "README.md"
+COMMANDS = Path(__file__).resolve().parents[1] / "data/prosody_ser_commands.sh"
+PUBLISHED = {
+    name: shlex.split(command.replace("\\\n", ""))  # as a shell reads it
+    for name, command in re.findall(
+        r"^# (\w+)\npython -m sample_code\.scripts\.\w+(.*?)(?:\n\n|\Z)",
+        COMMANDS.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
 }
+DATA = PUBLISHED["ser"][:-3]  # without what it says of heads
 SMALL = [*ser.HEADS, *ser.SMALL, "--backbone", "xlsr", "--backbone_model", "xlsr", "--num_epochs", "3",
          "--batch_size", "3", "--gradient_accumulation_steps", "1", "--save_steps", "1"]  # fmt: skip
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a command as a shell would."""
-    return [word.strip('"') for word in text.replace("\\\n", " ").split()]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +60,7 @@ def one_run(folder: Path) -> Path:
 def test_flags_have_the_documented_defaults() -> None:
     flags = parser(None)
     add_ser(flags)
-    args = flags.parse_args(words(f"{DATA} --use_alpha_ser"))
+    args = flags.parse_args(PUBLISHED["ser"])
     bare = flags.parse_args(["--audio_base_path=a", "--train_jsonl=b", "--val_jsonl=c", "--test_jsonl=d",
                              "--tokenizer_path=e"])  # fmt: skip
     assert (args.backbone, args.batch_size, args.vocab_size, args.num_epochs) == ("whisper", 64, 16000, 5)
@@ -88,40 +80,109 @@ def test_flags_have_the_documented_defaults() -> None:
     assert {name: getattr(bare, name) for name in wanted} == wanted
     for name in ("use_amp", "pin_memory", "gradient_checkpointing", "use_wandb", "use_alpha_ser"):
         for spelling in (f"--no-{name}", f"--no_{name}", f"--no-{name.replace('_', '-')}"):
-            assert getattr(flags.parse_args([*words(DATA), f"--{name}", spelling]), name) is False
-        assert getattr(flags.parse_args([*words(DATA), f"--no-{name}", f"--{name}"]), name) is True
+            assert getattr(flags.parse_args([*DATA, f"--{name}", spelling]), name) is False
+        assert getattr(flags.parse_args([*DATA, f"--no-{name}", f"--{name}"]), name) is True
 
 
-@pytest.mark.parametrize(("command", "kind"), [("full", "whisper"), ("full", "xlsr"), ("full", "mms"),
-                                               ("full", "wav2vec2-bert"), ("ser_asr", "whisper"),
-                                               ("ser", "whisper"), ("wandb", "whisper")])  # fmt: skip
-def test_documented_commands(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str,
-                             kind: str) -> None:  # fmt: skip
+@pytest.fixture
+def here(folder: Path, tmp_path: Path) -> Path:
+    """A folder to type the published commands in, with their data and, below it, their absolute paths."""
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("AUDIO", "json_data", "akan_mtl_tokenizer.model"):
+        (here / name).symlink_to(folder / name)
+    colab = here / "content/drive/MyDrive/AKAN-SPEECH-EMOTION-DATA"
+    shutil.copytree(folder / "AUDIO", colab / "AUDIO")
+    shutil.copytree(folder / "json_data", colab / "AUDIO", dirs_exist_ok=True)
+    (here / "path/to/your/audio").mkdir(parents=True)
+    (here / "path/to/your/audio/files").symlink_to(folder / "AUDIO")
+    for split in ("train", "val", "test"):
+        whole = folder / f"json_data/ser_audio_features_wav_{split}.jsonl"
+        (here / f"path/to/{split}.jsonl").symlink_to(whole)
+    return here
+
+
+def typed(name: str, here: Path) -> list[str]:
+    """Return the words of a published command; absolute paths are looked for below `here`."""
+    return [f"{here}{word}" if word.startswith("/") else word for word in PUBLISHED[name]]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_commands_are_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["script.py", *PUBLISHED[name]])
+    args = (evaluate_ser if name == "evaluate" else train_ser).parse_args()
+    assert args.tokenizer_path == "akan_mtl_tokenizer.model"
+    epochs = {"colab": 100, "hpc": 50, "ablation": 10, "evaluate": None}
+    assert getattr(args, "num_epochs", None) == epochs.get(name, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("basic", "whisper"),
+        ("full", "whisper"),
+        ("full", "xlsr"),
+        ("full", "mms"),
+        ("full", "wav2vec2-bert"),
+        ("ser_asr", "whisper"),
+        ("ser", "whisper"),
+        ("colab", "whisper"),
+        ("hpc", "whisper"),
+    ],
+)
+def test_published_commands_run(
+    folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    """And so does the published evaluation of what they leave."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    typed = [*words(DOCUMENTED[command]), "--backbone_model", kind, "--save_dir", tmp_path, "--num_epochs", 1]
-    ser.run(folder, *typed, "--backbone", kind, "--device", "cpu", "--checkpoint_interval", 1)
-    run = one_run(tmp_path)
+    flags = typed(name, here)
+    other = ["--backbone", kind] if kind != "whisper" else []
+    ser.run(here, *flags, *other, "--backbone_model", folder / kind, "--num_epochs", 1, "--device", "cpu",
+            "--checkpoint_interval", 1)  # fmt: skip
+    run = one_run(here / "checkpoints")
     made = {path.name for path in run.iterdir()}
     assert {"config.json", "metrics.jsonl", "best.pt", "last.pt", "curves.png", "summary.txt",
             "test_metrics.json", "checkpoint_epoch_1.pth"} <= made  # fmt: skip
-    assert (tmp_path / "best_model.pt").read_bytes() == (run / "best.pt").read_bytes()
-    tested = json.loads((tmp_path / f"{kind}_final_results.json").read_text())
+    assert (here / "checkpoints/best_model.pt").read_bytes() == (run / "best.pt").read_bytes()
+    tested = json.loads((here / f"checkpoints/{kind}_final_results.json").read_text())
     there = {"ua": "ser", "wer": "asr", "prosody_f1": "prosody"}
-    assert {head for name, head in there.items() if name in tested} == {
-        head for head in there.values() if f"--use_alpha_{head}" in typed
+    assert {head for figure, head in there.items() if figure in tested} == {
+        head for head in there.values() if f"--use_alpha_{head}" in flags
     }
     summary = (run / "summary.txt").read_text()
     assert "alphas: ser 1" in summary
-    assert ("CTC: " in summary) == ("--use_alpha_asr" in typed)
-    assert any(path.name.startswith("offline-run") for path in run.rglob("*")) == (command == "wandb")
+    assert ("CTC: " in summary) == ("--use_alpha_asr" in flags)
+    assert any(path.name.startswith("offline-run") for path in run.rglob("*")) == ("--use_wandb" in flags)
     config = json.loads((run / "config.json").read_text())
     assert config["vocab_size"] <= ser.PIECES  # that of the tokenizer
     assert (config["best_by"], config["eval_steps"], config["eval_epochs"]) == ("ua", 500, True)
+    if name == "basic":
+        assert ser.call(evaluate_ser.main, here, *PUBLISHED["evaluate"]) == (0, "")
+        again = json.loads((here / "eval_results/test_metrics.json").read_text())
+        assert again == tested
+        assert (here / "eval_results/summary.txt").read_text() == summary
+        assert "lm_jsonl" not in json.loads((here / "eval_results/eval_config.json").read_text())
+
+
+def test_the_tokenizer_of_the_readme(tmp_path: Path) -> None:
+    """Typed as it stands there, in one process; a size that does not match is told."""
+    block = next(re.finditer(r"```python\n([^`]*SentencePieceTokenizer\([^`]*)```", README.read_text()))[1]
+    text = "your_text_data = ['go now', 'stay here now'] * 20\n" + block
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "akan_mtl_tokenizer.model",
+        "akan_mtl_tokenizer.vocab",
+    }
+    trained, loaded = done.stdout.splitlines()
+    assert re.search(r"asked for 16000 pieces, has \d+, which is taken", trained)
+    assert re.search(r"akan_mtl_tokenizer.model: asked for 16000 pieces, has \d+, which is taken", loaded)
 
 
 def test_the_ablation(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process, as documented; and as an array, whose last task has the results of all."""
-    typed = [*words(DOCUMENTED["ablation"]), "--backbone_model", "whisper", "--device", "cpu",
+    typed = [*PUBLISHED["ablation"], "--backbone_model", "whisper", "--device", "cpu",
              "--ablation_epochs", 1]  # fmt: skip
     ser.run(folder, *typed, "--save_dir", tmp_path / "one")
     whole = json.loads((tmp_path / "one/ablation/ablation_results.json").read_text())
@@ -293,29 +354,6 @@ def test_early_stopping_counts_evaluations(folder: Path, tmp_path: Path) -> None
     ser.run(folder, *typed, "--eval_steps", 1, "--early_stopping_patience", 3, "--save_dir", tmp_path)
     assert json.loads((one_run(tmp_path) / "done.json").read_text())["ended"] == "no gain in 3 evaluations"
     assert len(ser.lines(one_run(tmp_path), "valid_ua")) < 9
-
-
-def test_evaluate_falls_back_to_the_cpu(
-    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """And writes what the documentation says, the same figures as the training's own test."""
-    assert not torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    ser.run(folder, *SMALL, *ser.data_flags(), "--num_epochs", 1, "--save_dir", tmp_path)
-    typed = ["--checkpoint_path", tmp_path / "best_model.pt", "--decode_method", "beam", "--device", "cuda",
-             "--audio_base_path", "./AUDIO/", "--tokenizer_path", "akan_mtl_tokenizer.model", "--test_jsonl",
-             "./json_data/ser_audio_features_wav_test.jsonl", "--output_dir", tmp_path / "eval"]  # fmt: skip
-    assert ser.call(evaluate_ser.main, folder, *typed) == (0, "")
-    assert "warning: PyTorch finds no GPU here; going on with --device cpu" in "".join(capfd.readouterr())
-    made = {path.name for path in (tmp_path / "eval").iterdir()}
-    assert made == {"test_metrics.json", "eval_config.json", "summary.txt", "predictions.json",
-                    "confusion.png", "recall.png"}  # fmt: skip
-    tested = (tmp_path / "eval/test_metrics.json").read_text()
-    assert json.loads(tested) == json.loads((one_run(tmp_path) / "test_metrics.json").read_text())
-    other = tmp_path / "other.model"
-    other.write_bytes((folder / "akan_mtl_tokenizer.model").read_bytes() + b"\n")
-    status, said = ser.call(evaluate_ser.main, folder, *typed, "--tokenizer_path", other)
-    assert status == 2
-    assert re.search(r"other.model: found", said)
 
 
 def test_from_scratch_needs_no_weights(folder: Path, tmp_path: Path) -> None:

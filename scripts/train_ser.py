@@ -144,20 +144,22 @@ def digest(path: str) -> str:
 
 def read(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], Any]:
     """Return (utterances by split, names of the emotions, tokenizer); CallError names what cannot be used."""
-    from media import ser_data
+    from media import ser_data, ser_sets
 
     paths = [args.train_jsonl, args.val_jsonl, args.test_jsonl]
     splits, emotions = ser_data.read_splits(paths, args.audio_base_path, args.emotions)
     data = dict(zip(("train", "valid", "test"), splits))
-    shared = ser_data.speakers_shared(data)
+    shared = ser_sets.shared(data)
     if shared and not args.allow_shared_speakers:
         raise CallError(
             f"{'; '.join(shared)}: the figures would be of known voices; --allow_shared_speakers does it"
         )
+    for line in [*shared, *ser_sets.class_table(data, emotions)]:
+        log(line)
     if not any(one.speaker for one in data["train"]):
         log("note: no utterance names its speaker, so nobody can tell whether the test's voices are new")
-    for line in [*ser_data.class_table(data, emotions), *ser_data.doubts(data, emotions)]:
-        log(line)
+    if unknown := ser_sets.unknown_emotions(data, emotions):
+        log(f"warning: emotions of test that nobody in train has: {', '.join(unknown)}")
     return data, emotions, tokenizer_of(args, data["train"])
 
 

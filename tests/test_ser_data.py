@@ -135,15 +135,3 @@ def test_a_file_of_nothing(sound: Path) -> None:
         read_splits([write(sound)], str(sound))
     with pytest.raises(SerDataError, match=r"gone.json: .*wanted JSON lines"):
         read_splits([str(sound / "gone.json")], str(sound))
-
-
-def test_shared_speakers_and_the_table_of_classes(sound: Path) -> None:
-    lines = [
-        {"audio_filepath": "a.wav", "emotion": number % 2, "speaker": f"s{number}"} for number in range(4)
-    ]
-    paths = [write(sound, *lines[:3], name="train.json"), write(sound, *lines[2:], name="test.json")]
-    splits, names = read_splits(paths, str(sound))
-    data = dict(zip(("train", "test"), splits))
-    assert ser_data.speakers_shared(data) == ["train and test share 1 speakers (s2)"]
-    assert ser_data.speakers_shared({"train": splits[0][:2], "test": splits[1]}) == []
-    assert ser_data.class_table(data, names)[0] == "train: 3 utterances, 0.00 h; Neutral 2, Confusion 1"

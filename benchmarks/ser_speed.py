@@ -2,10 +2,10 @@
 
     envs/.built/train/bin/python benchmarks/ser_speed.py [--rounds 3]
 
-Speech of make_corpus.py --kind emotion, of one to six sentences (1.5 to 20 s), 4,000 pieces, encoders of four
-layers with random weights. «padded» is a loop of its own with less to do (no regularisers, no figures):
-batches at random, every frame of the padded batch goes into the heads, torch's ctc_loss. Ours is
-train_ser.py as users start it. Whisper's windows are of 30 s; --whisper_trim computes what is there. Peak
+Speech of make_corpus.py --kind emotion, of one to six sentences (1.5 to 20 s), an epoch; 4,000 pieces,
+encoders of four layers with random weights. «padded» is a loop of its own with less to do (no regularisers,
+no figures): batches at random, every frame of the padded batch goes into the heads, torch's ctc_loss. Ours
+is train_ser.py as users start it. Whisper's windows are of 30 s; --whisper_trim computes what is there. Peak
 memory is that of the process, with what torch and transformers take. One thread.
 """
 
@@ -27,7 +27,7 @@ from ser import ONE_THREAD, SPLITS, data_flags
 sys.path.insert(0, str(SCRIPTS))
 
 WIDTH, LAYERS, PIECES = 192, 4, 4000
-BATCH, STEPS, SKIPPED = 8, 40, 10  # steps that warm up are not timed
+BATCH = 8
 SENTENCES = (1, 1, 1, 2, 2, 3, 4, 6)  # of an utterance
 BLANK = 4
 
@@ -40,7 +40,7 @@ def prepare(folder: Path, local: Path) -> None:
     from media.sentencepiece_tokenizer import train_model
 
     spoken = folder / "spoken"
-    speak = ("--kind", "emotion", "--voices", 12, "--utterances", 60)
+    speak = ("--kind", "emotion", "--voices", 12, "--utterances", 40)
     run_command([local, SCRIPTS / "make_corpus.py", spoken, *speak], env=ONE_THREAD)
     chance = random.Random(0)
     for split in SPLITS:
@@ -98,11 +98,10 @@ def padded(folder: Path, kind: str) -> None:
     backbone = ser_backbones.trainable(ser_backbones.empty_backbone(about, False), False).train()
     heads = nn.ModuleList([nn.Linear(WIDTH, len(names)), nn.Linear(WIDTH, PIECES)])
     optimizer = torch.optim.AdamW([*backbone.parameters(), *heads.parameters()], 1e-4)
-    order = random.Random(0)
-    times, shares = [], []
-    for _ in range(STEPS):
-        start_s = time.perf_counter()
-        chosen = order.sample(utterances, BATCH)
+    random.Random(0).shuffle(utterances)
+    start_s, real, computed = time.perf_counter(), 0, 0
+    for at in range(0, len(utterances), BATCH):
+        chosen = utterances[at : at + BATCH]
         waves = [load_mono(sample_rate_hz=16_000, **one.window) for one in chosen]
         labels = [torch.tensor(tokenizer.encode(" ".join(one.words))) for one in chosen]
         inputs = backbone.prepare(waves)
@@ -120,9 +119,8 @@ def padded(folder: Path, kind: str) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
         optimizer.step()
-        times.append(time.perf_counter() - start_s)
-        shares.append(1 - sum(inputs.frames) / (BATCH * hidden.shape[1]))
-    print(json.dumps([BATCH / statistics.mean(times[SKIPPED:]), statistics.mean(shares)]))
+        real, computed = real + sum(inputs.frames), computed + len(chosen) * hidden.shape[1]
+    print(json.dumps([len(utterances) / (time.perf_counter() - start_s), 1 - real / computed]))
 
 
 def ours(folder: Path, kind: str, flags: list[str]) -> tuple[float, float, float]:
@@ -130,15 +128,17 @@ def ours(folder: Path, kind: str, flags: list[str]) -> tuple[float, float, float
     with tempfile.TemporaryDirectory(dir=folder) as saved:
         typed = [*data_flags(folder), "--audio_base_path", ".", "--tokenizer_path", folder / "ser.model",
                  "--backbone", kind, "--backbone_model", folder / kind, "--from_scratch", "--device", "cpu",
-                 "--use_alpha_ser", "--use_alpha_asr", "--batch_size", BATCH, "--max_steps", STEPS,
-                 "--gradient_accumulation_steps", 1, "--num_workers", 1, "--log_steps", SKIPPED,
+                 "--use_alpha_ser", "--use_alpha_asr", "--batch_size", BATCH, "--num_epochs", 1,
+                 "--gradient_accumulation_steps", 1, "--num_workers", 1, "--log_steps", 1,
                  "--vocab_size", PIECES, "--save_dir", saved, *flags]  # fmt: skip
         run = run_command([sys.executable, SCRIPTS / "train_ser.py", *typed], env=ONE_THREAD, cwd=folder)
         found = next(Path(saved).glob("*/done.json")).parent
         speeds = [json.loads(line) for line in (found / "speed.jsonl").read_text().splitlines()]
         lines = [json.loads(line) for line in (found / "metrics.jsonl").read_text().splitlines()]
+    counts = [0, *(line["tokens"] for line in lines if "padding" in line)]  # utterances so far
+    seconds = sum((b - a) / line["tokens_per_s"] for a, b, line in zip(counts, counts[1:], speeds))
     padding = statistics.mean(line["padding"] for line in lines if "padding" in line)
-    return statistics.median(line["tokens_per_s"] for line in speeds[1:]), padding, run.peak_mb
+    return counts[-1] / seconds, padding, run.peak_mb
 
 
 def plain(folder: Path, kind: str) -> tuple[float, float, float]:

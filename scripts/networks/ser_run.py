@@ -103,7 +103,12 @@ def load(path: str, device: str) -> tuple[SerModel, dict[str, Any]]:
     if "backbone_about" not in config:
         raise checkpoints.CheckpointError(f"{path}: found another checkpoint, wanted one of train_ser.py")
     model = _model(config, empty_backbone(config["backbone_about"], config["whisper_trim"]))
-    model.load_state_dict(saved["model"])
+    try:
+        model.load_state_dict(saved["model"])
+    except (KeyError, RuntimeError) as error:
+        what = str(error).split("\n", 1)[-1].strip()[:200]
+        said = f"{path}: its weights are not those of its config: {what}"
+        raise checkpoints.CheckpointError(said) from error
     return model.to(device).eval(), config
 
 

@@ -123,6 +123,7 @@ def test_a_language_model_puts_words_right(
         (["--tokenizer_path", "other.model"], r"other.model: found \d+ pieces that are not those"),
         (["--device", "tpu"], r"--device tpu: PyTorch knows no such device"),
         (["--checkpoint_path", "other.pt"], r"other.pt: found another checkpoint, wanted one of train_ser"),
+        (["--checkpoint_path", "part.pt"], r"part.pt: its weights are not those of its config: Missing"),
         (["--checkpoint_path", "gone.pt"], r"gone.pt: No such file or directory; wanted a checkpoint"),
     ],
 )
@@ -131,6 +132,9 @@ def test_bad_input_is_named(folder: Path, tmp_path: Path, flags: list[str], comp
     (folder / "empty.jsonl").write_text('{"text": " "}\n{"words": [""]}\n')
     (folder / "bad.jsonl").write_text('{"text": "go"}\n{"words": "go"}\n')
     torch.save([1, 2], folder / "other.pt")
+    part = torch.load(folder / "checkpoints/best_model.pt", weights_only=True)
+    del part["model"]["mix"]
+    torch.save(part, folder / "part.pt")
     other = SentencePieceTokenizer(12, str(folder / "other"), log=lambda _: None)
     other.train_tokenizer(["go to"])
     status, said = evaluated(folder, tmp_path / "eval", *flags)

@@ -57,6 +57,14 @@ class EmotionHead(nn.Module):
         return self.head((weights.transpose(1, 2) @ padded).squeeze(1))
 
 
+def logits_of(head: nn.Sequential, frames: Tensor, pieces: Tensor) -> Tensor:
+    """Return the logits (frames, pieces) that the ASR head gives some pieces, without dropout: of 16,000 an
+    alignment needs those of its words only.
+    """
+    norm, _, last = head
+    return nn.functional.linear(norm(frames), last.weight[pieces], last.bias[pieces])
+
+
 def word_vectors(frames: Tensor, spans: Tensor) -> Tensor:
     """Return the mean (words, width) of the frames (frames, width) of each span (words, 2): first, behind
     last.

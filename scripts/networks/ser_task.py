@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from networks import ctc, ctc_align, ctc_decode
 from networks.distributed import Group
-from networks.ser import SerModel, aligned_spans, emotion_loss, even_spans, word_vectors
-from networks.ser_batches import Batch, Loader, Step, Utterances
+from networks.ser import SerModel, aligned_spans, emotion_loss, even_spans, logits_of, word_vectors
+from networks.ser_batches import Batch, Loader, Step, Utterances, Words
 from networks.ser_figures import Heard, figures, zeros
 
 BLANK = 4  # of SentencePieceTokenizer
@@ -115,32 +115,42 @@ class SerTask:
 
     def _prominence(self, frames: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits and marks (words,) of all words that somebody marked."""
-        vectors, marks = [], []
-        for part, words, prosody in zip(frames.split(batch.frames), batch.words, batch.prosody):
-            if prosody is not None and len(prosody):
-                spans = torch.tensor(self._spans(part, words), device=self.device)
-                vectors.append(word_vectors(part, spans))
-                marks.append(prosody)
-        if not vectors:
+        marked = [row for row, marks in enumerate(batch.prosody) if marks is not None and len(marks)]
+        if not marked:
             return frames.new_zeros(0), torch.zeros(0, device=self.device)
-        return self.model.prosody(torch.cat(vectors)).squeeze(1), torch.cat(marks).to(self.device)
+        parts = frames.split(batch.frames)
+        spans = self._spans([parts[row] for row in marked], [batch.words[row] for row in marked])
+        vectors = [
+            word_vectors(parts[row], torch.tensor(of, device=self.device)) for row, of in zip(marked, spans)
+        ]
+        marks = torch.cat([batch.prosody[row] for row in marked]).to(self.device)
+        return self.model.prosody(torch.cat(vectors)).squeeze(1), marks
 
-    def _spans(self, frames: Tensor, words: list[list[int]]) -> list[tuple[int, int]]:
-        """Return the frames of each word: where the ASR head hears it, else (no such head, or it learns
-        nothing, at alpha 0) all words equally long.
+    def _spans(self, parts: list[Tensor], words: list[Words]) -> list[list[tuple[int, int]]]:
+        """Return the frames of each word of some utterances: where the ASR head hears it, else (no such head,
+        or it learns nothing, at alpha 0; or too few frames) all words equally long.
         """
+        spans = [even_spans(len(part), len(of)) for part, of in zip(parts, words)]
         learns = self.config["use_alpha_asr"] and self.config["alpha_asr"]
-        if self.config["prosody_align"] == "ctc" and learns and all(words):
-            labels = torch.tensor([[token for word in words for token in word]])
-            training = self.model.training
-            with torch.no_grad():
-                logits = self.model.asr.eval()(frames)
-            self.model.asr.train(training)
-            sizes = torch.tensor([len(frames)]), torch.tensor([labels.shape[1]])
-            (tokens,) = ctc_align.align_batch(logits, sizes[0], labels, sizes[1], BLANK)
-            if tokens is not None:
-                return aligned_spans(tokens, [len(word) for word in words])
-        return even_spans(len(frames), len(words))
+        if self.config["prosody_align"] != "ctc" or not learns:
+            return spans
+        rows = [row for row, of in enumerate(words) if all(of)]
+        if rows:
+            labels = [torch.tensor([token for word in words[row] for token in word]) for row in rows]
+            for row, tokens in zip(rows, self._aligned([parts[row] for row in rows], labels)):
+                if tokens is not None:
+                    spans[row] = aligned_spans(tokens, [len(word) for word in words[row]])
+        return spans
+
+    def _aligned(self, parts: list[Tensor], labels: list[Tensor]) -> list[list[tuple[int, int]] | None]:
+        """Return the frames of each label of some utterances, by the ASR head's logits of these labels."""
+        pieces, places = torch.cat([torch.tensor([BLANK]), *labels]).unique(return_inverse=True)
+        sizes = [len(of) for of in labels]
+        with torch.no_grad():
+            logits = logits_of(self.model.asr, torch.cat(parts), pieces.to(self.device))
+        targets = nn.utils.rnn.pad_sequence(places[1:].split(sizes), True)
+        lengths = torch.tensor([len(part) for part in parts])
+        return ctc_align.align_batch(logits, lengths, targets, torch.tensor(sizes), int(places[0]))
 
     def validate(self) -> dict[str, Tensor]:
         """Return sums over this process's part of the validation set, of which `figures` makes figures."""

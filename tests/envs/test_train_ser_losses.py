@@ -241,11 +241,11 @@ def test_words_and_their_frames() -> None:
 
 def test_an_asr_head_that_learns_nothing_places_no_words(folder: Path) -> None:
     frames, words = torch.randn(12, 32), [[5], [6, 7], [8]]
-    assert made(folder, alpha_asr=0.0)._spans(frames, words) == even_spans(12, 3)
-    assert made(folder, prosody_align="uniform")._spans(frames, words) == even_spans(12, 3)
-    assert made(folder, heads=("prosody",))._spans(frames, words) == even_spans(12, 3)
-    assert made(folder)._spans(frames, words) != even_spans(12, 3)
-    assert made(folder)._spans(frames[:2], words) == even_spans(2, 3)  # too few frames to align
+    assert made(folder, alpha_asr=0.0)._spans([frames], [words]) == [even_spans(12, 3)]
+    assert made(folder, prosody_align="uniform")._spans([frames], [words]) == [even_spans(12, 3)]
+    assert made(folder, heads=("prosody",))._spans([frames], [words]) == [even_spans(12, 3)]
+    assert made(folder)._spans([frames], [words]) != [even_spans(12, 3)]
+    assert made(folder)._spans([frames[:2]], [words]) == [even_spans(2, 3)]  # too few frames to align
 
 
 def test_doubts_about_transcripts_are_said_once(folder: Path) -> None:

@@ -40,7 +40,7 @@ def prepare(folder: Path, local: Path) -> None:
     from media.sentencepiece_tokenizer import train_model
 
     spoken = folder / "spoken"
-    speak = ("--kind", "emotion", "--voices", 12, "--utterances", 40)
+    speak = ("--kind", "emotion", "--voices", 12, "--utterances", 30)
     run_command([local, SCRIPTS / "make_corpus.py", spoken, *speak], env=ONE_THREAD)
     chance = random.Random(0)
     for split in SPLITS:
@@ -75,7 +75,7 @@ def configs() -> dict[str, Any]:
     )  # fmt: skip
     xlsr = Wav2Vec2Config(
         hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=4 * WIDTH,
-        conv_dim=(128,) * 7, feat_extract_norm="layer", do_stable_layer_norm=True,
+        conv_dim=(64,) * 7, feat_extract_norm="layer", do_stable_layer_norm=True,
         num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=4,
     )  # fmt: skip
     return {"whisper": whisper, "xlsr": xlsr}

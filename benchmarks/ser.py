@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -33,7 +34,8 @@ HEADS = {
 }
 FLAGS = (
     "--vocab_size 64 --retrain_tokenizer --from_scratch --whisper_trim --device cpu --batch_size 16 "
-    "--num_workers 1 --gradient_accumulation_steps 1 --checkpoint_interval 0 --log_steps 10 --early_stopping 0"
+    "--num_workers 1 --gradient_accumulation_steps 1 --checkpoint_interval 0 --log_steps 10 "
+    "--early_stopping 0"
 )
 RATES = {"emotion": 0.0015, "ctc": 0.003}  # at the second one SER alone fails with one seed in three
 PENALTIES = (0, 1, 50)  # of the blank; 50 is Prosody-SER's
@@ -101,18 +103,25 @@ def emotion(folder: Path, seeds: int, epochs: int) -> None:
     peers = {"majority": majority, "spectral, logistic regression": spectral}
     rows = [[name, "", f"{ua:.3f}", "", "", ""] for name, ua in peers.items()]
     for number, (name, heads) in enumerate(HEADS.items()):
+        found = []
         for seed in range(seeds):
             flags = [*heads.split(), "--num_epochs", epochs, "--seed", seed, "--ctc_blank_penalty", 1]
             run = train(folder, f"heads_{number}_{seed}", RATES["emotion"], *flags)
-            found = json.loads((run / "test_metrics.json").read_text())
-            low, high = found["ua_interval"]
-            others = [
-                f"{found[key]:.3f}" if found.get(key) is not None else "" for key in ("wer", "prosody_f1")
-            ]
-            rows.append([name, str(seed), f"{found['ua']:.3f}", f"{low:.3f}–{high:.3f}", *others])
+            found.append(json.loads((run / "test_metrics.json").read_text()))
+            low, high = found[-1]["ua_interval"]
+            others = [_three(found[-1].get(key)) for key in ("wer", "prosody_f1")]
+            rows.append([name, str(seed), _three(found[-1]["ua"]), f"{low:.3f}–{high:.3f}", *others])
+        if seeds > 1:
+            ua = [one["ua"] for one in found]
+            spread = f"sd {statistics.stdev(ua):.3f}"
+            rows.append([name, "mean", _three(statistics.mean(ua)), spread, "", ""])
     print_table(
         "UA on voices that were not heard before", ["", "seed", "UA", "95 %", "WER", "prosody F1"], rows
     )
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def ctc(folder: Path, epochs: int) -> None:

@@ -119,13 +119,13 @@ def test_a_real_slurm_requeues_and_two_nodes_train_one_run(cluster, here: Path) 
     job = cluster.sbatch("--array=0-0", "--gres=none", "--cpus-per-task=1", "--mem=1G", *words, cwd=here)
     cluster.wait(lambda: runs.last_step(here) >= 20, 60, "20 steps")
     cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_0")
-    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}
+    assert set(cluster.wait_for(job, seconds=300).values()) == {"COMPLETED"}
     text = (here / f"logs/train_{job}_0.out").read_text()
     assert "stopped by SIGUSR1: requeued" in text
     assert "going on from step" in text
     options = ["--array=0-0", "--gres=none", "--cpus-per-task=1", "--mem=1G"]
     job = cluster.sbatch(*options, *words, "--dataset", "unbroken", cwd=here)
-    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}
+    assert set(cluster.wait_for(job, seconds=300).values()) == {"COMPLETED"}
     (first,), (second,) = (here.glob(f"checkpoints/lstm*/{name}_s42") for name in ("corpus", "unbroken"))
     runs.assert_same_run(first, second)
     nodes = [*options, "--nodes=2", "--ntasks=2"]
@@ -133,12 +133,12 @@ def test_a_real_slurm_requeues_and_two_nodes_train_one_run(cluster, here: Path) 
     cluster.wait(lambda: runs.last_step(here, "two") >= 20, 60, "20 steps on two nodes")
     cluster.run("scancel", "--signal=USR1", f"{job}_0")  # to the two processes, as --signal before the limit
     said = here / f"logs/train_{job}_0.err"
-    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}, said.read_text()
+    assert set(cluster.wait_for(job, seconds=300).values()) == {"COMPLETED"}, said.read_text()
     text = (here / f"logs/train_{job}_0.out").read_text()
     assert "stopped by SIGUSR1: requeued" in text
     assert "going on from step" in text
     job = cluster.sbatch(*nodes, *words, "--dataset", "both", cwd=here)
-    assert set(cluster.wait_for(job, seconds=120).values()) == {"COMPLETED"}
+    assert set(cluster.wait_for(job, seconds=300).values()) == {"COMPLETED"}
     (broken,), (whole,) = (here.glob(f"checkpoints/lstm*/{name}_s42") for name in ("two", "both"))
     runs.assert_same_run(broken, whole)
     assert os.path.getsize(whole / "metrics.jsonl") > 1000

@@ -14,7 +14,7 @@ from amela.run_folder import DONE
 from amela.slurm import Place
 
 RESULTS, TESTED = "ablation_results.json", "test_metrics.json"
-VALIDATED = ("ua", "accuracy", "macro_f1", "wer", "prosody_f1")
+VALIDATED = ("ua", "accuracy", "macro_f1", "ser", "wer", "prosody_f1")
 TEST = ("ua", "wa", "macro_f1", "wer", "cer", "prosody_f1", "prosody_auc")
 
 
@@ -35,7 +35,7 @@ def report(folder: Path, runs: dict[float, Path], log: Callable[[str], None]) ->
         best = max(rows, key=_quality) if rows else None
         found = {
             "best_alpha_asr": best and best["alpha_asr"],
-            "chosen_by": "UA on the validation set; without a SER head, loss there",
+            "chosen_by": "UA on the validation set, then SER's loss there; without a SER head the whole loss",
             "missing": missing,
             "runs": rows,
         }
@@ -64,5 +64,6 @@ def _rows(runs: dict[float, Path]) -> list[dict[str, Any]]:
 
 
 def _quality(row: dict[str, Any]) -> tuple[float, float]:
-    ua = row["valid"]["ua"]
-    return (0.0 if ua is None else ua, -row["valid"]["loss"])
+    """Return what the best alpha has most of; SER's loss decides a tie, as the whole one grows with alpha."""
+    valid = row["valid"]
+    return (0.0, -valid["loss"]) if valid["ua"] is None else (valid["ua"], -valid["ser"])

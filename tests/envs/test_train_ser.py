@@ -188,7 +188,7 @@ def test_the_ablation(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     whole = json.loads((tmp_path / "one/ablation/ablation_results.json").read_text())
     assert [row["alpha_asr"] for row in whole["runs"]] == [0.0, 0.001, 0.01, 0.1, 1.0]
     assert whole["missing"] == []
-    best = max(whole["runs"], key=lambda row: (row["valid"]["ua"], -row["valid"]["loss"]))
+    best = max(whole["runs"], key=lambda row: (row["valid"]["ua"], -row["valid"]["ser"]))
     assert whole["best_alpha_asr"] == best["alpha_asr"]
     model = torch.load(tmp_path / "one/best_model.pt", weights_only=True)
     assert model["config"]["alpha_asr"] == best["alpha_asr"]
@@ -217,6 +217,18 @@ def test_a_part_of_an_ablations_array_is_those_alphas() -> None:
     assert ablation.mine([0.0, 0.001, 0.01, 0.1, 1.0], place._replace(task=1)) == [0.001]
     with pytest.raises(CallError, match="task 3, wanted 0 to 1"):
         ablation.mine([0.1, 1.0], place)
+
+
+def test_the_whole_loss_of_an_alpha_decides_nothing(tmp_path: Path) -> None:
+    """It grows with alpha: of two that are as good, the one whose emotions are surer is the best."""
+    runs_of = {0.0: (0.5, 1.4, 1.4), 1.0: (0.5, 1.2, 9.0), 0.1: (0.4, 1.0, 1.0)}  # UA, loss of SER, loss
+    folders = {}
+    for alpha, (ua, of_ser, loss) in runs_of.items():
+        folders[alpha] = tmp_path / f"{alpha:g}"
+        folders[alpha].mkdir()
+        (folders[alpha] / "done.json").write_text(json.dumps({"ua": ua, "ser": of_ser, "best_loss": loss}))
+        (folders[alpha] / "test_metrics.json").write_text("{}")
+    assert ablation.report(tmp_path, folders, lambda _: None) == folders[1.0]
 
 
 def command(folder: Path, *flags: object) -> list[str]:

@@ -54,7 +54,7 @@ def revision_of(model: str, revision: str = "main") -> str:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{model}: {error.name} is not in this environment ({sys.executable}), which has no models of "
-            "the hub; name a local path with --model, or run in its environment (README, Environments)"
+            "the hub; give a local path in its place, or run in its environment (README, Environments)"
         ) from error
     if len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
         return revision
@@ -73,7 +73,7 @@ def revision_of(model: str, revision: str = "main") -> str:
         raise ModelError(
             f"{model}: not in the cache ({cached.parent.parent}) and the hub does not answer "
             f"({type(error).__name__}); on a node with network: `hf download {model} --revision {revision}`, "
-            "or name a local path with --model"
+            "or give a local path in its place"
         ) from error
     if not commit:
         raise ModelError(f"{model}: the hub names no commit for revision {revision}")

@@ -85,9 +85,8 @@ class Whisper(nn.Module):
         longest = self.window
         if self.trim:  # a frame of silence behind the longest: none then depends on the others of the batch
             longest = min(longest, HOP * (1 + max(self.frames_of(len(one)) for one in windows)))
-        with torch.autocast(
-            "cpu", enabled=False
-        ):  # it computes by torch, and validation comes under --precision
+        # the extractor computes by torch, and validation comes under --precision
+        with torch.autocast("cpu", enabled=False):
             heard = self.extractor(
                 windows, sampling_rate=RATE_HZ, padding="max_length", max_length=longest, return_tensors="pt"
             )

@@ -119,7 +119,7 @@ def test_an_array_of_alphas_finds_the_best_of_all(cluster: Cluster, here: Path) 
     assert (preempted["valid"], preempted["test"]) == (alone["valid"], alone["test"])
     runs.assert_same_run(here / preempted["run"], here / alone["run"])
     done = [json.loads((here / row["run"] / "done.json").read_text()) for row in found["runs"]]
-    best = max(range(5), key=lambda place: (done[place]["ua"], -done[place]["best_loss"]))
+    best = max(range(5), key=lambda place: (done[place]["ua"], -done[place]["ser"]))
     assert found["best_alpha_asr"] == ALPHAS[best]
     weights = here / found["runs"][best]["run"] / "best.pt"
     assert (here / "array/best_model.pt").read_bytes() == weights.read_bytes()
